@@ -1,0 +1,17 @@
+//! Versioned cells: [`TVar`], snapshots of all cells, and the memory behind them.
+//!
+//! Vocabulary: a *cell* holds a chain of *versions*, newest first; the *watermark* is the number of
+//! the newest committed version; a view *announces* its *snapshot* in a *slot*; the *baton* is held
+//! by the one thread that links versions. The protocols are numbered steps in docs/protocol.md:
+//! begin (B), read (R), commit (C), prune (P), drop (D).
+
+pub(crate) mod boxes;
+pub(crate) mod deferred;
+mod epoch;
+pub(crate) mod labels;
+pub(crate) mod node;
+pub(crate) mod slot;
+pub(crate) mod store;
+
+pub use node::TVar;
+pub use slot::MAX_VIEWS;

@@ -1,0 +1,592 @@
+//! Version nodes: the cell, its chain of versions, reading, linking, pruning, retiring.
+//!
+//! One of the three files with `unsafe`. Who may touch what, and when:
+//!
+//! | field | written by | read by |
+//! |---|---|---|
+//! | `Header::head` | the holder of the baton, linking | anyone with an announcement, or the holder |
+//! | `Header::version` | the holder, before `head` | the same |
+//! | `Header::limbo_next` | the thread that dropped the last handle; then the holder | the holder |
+//! | `VersionHeader::version`, value | the owner of the box, before it is linked | anyone whose snapshot sees it; walkers read only the header |
+//! | `VersionHeader::next` | the holder, linking and unlinking | the holder, and walkers under an epoch pin |
+//!
+//! A version is freed through the epoch after it was unlinked, because walkers may stand on it; a
+//! cell with its whole chain is freed when no announcement is as old as its drop (docs/protocol.md).
+#![expect(unsafe_code, reason = "version nodes: one of the three files of the cell module")]
+
+use super::{
+    labels::Label,
+    slot::{Announcement, RANGE},
+    store::STORE,
+};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, fence};
+use std::{any::type_name, fmt, marker::PhantomData, ptr, ptr::NonNull};
+
+/// Set in `Header::label` while the cell waits in the second-look queue.
+const QUEUED: u32 = 1 << 31;
+/// The most versions that one pruning of one cell unlinks; a longer chain gets a second look.
+const MAX_UNLINK: usize = 32;
+/// As in `Arc`: far below overflow, so that racing clones cannot reach it.
+const MAX_HANDLES: u32 = i32::MAX as u32;
+
+/// A cell without its type: 32 bytes.
+pub(crate) struct Header {
+    head: AtomicPtr<VersionHeader>,
+    version: AtomicU64,
+    limbo_next: AtomicPtr<Header>,
+    label: AtomicU32,
+    handles: AtomicU32,
+}
+
+/// What every version starts with, whatever its type.
+#[repr(C)]
+pub(super) struct VersionHeader {
+    next: AtomicPtr<VersionHeader>,
+    version: u64,
+    glue: &'static Glue,
+    origin: Origin,
+    #[cfg(loom)]
+    alive: UnsafeCell<bool>,
+}
+
+#[repr(C)]
+struct VersionNode<T> {
+    header: VersionHeader,
+    value: UnsafeCell<T>,
+}
+
+/// Who wrote a version: the label of the handler and the place of the write, 0 when not recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The handler's label.
+    pub(crate) handler: Label,
+    /// The number of the place, see [`super::labels`].
+    pub(crate) place: u32,
+}
+
+/// The type of a version, erased.
+struct Glue {
+    /// Drops the value and frees the node.
+    dispose: unsafe fn(NonNull<VersionHeader>),
+    needs_drop: bool,
+    type_name: fn() -> &'static str,
+}
+
+struct GlueOf<T>(PhantomData<T>);
+
+impl<T: Send + Sync + 'static> GlueOf<T> {
+    const GLUE: Glue = Glue {
+        dispose: dispose::<T>,
+        needs_drop: std::mem::needs_drop::<T>(),
+        type_name: type_name::<T>,
+    };
+}
+
+/// # Safety
+/// `node` was made by `Version::new::<T>` and is not used again.
+unsafe fn dispose<T>(node: NonNull<VersionHeader>) {
+    // SAFETY: the caller's; the header is the first field of the node, which came from a box.
+    drop(unsafe { Box::from_raw(node.cast::<VersionNode<T>>().as_ptr()) });
+}
+
+/// A version that is not linked, with its value: owned.
+#[derive(Debug)]
+pub(crate) struct Version(NonNull<VersionHeader>);
+
+// SAFETY: the value is `Send + Sync + 'static` (see `new`) and the box has one owner.
+unsafe impl Send for Version {}
+// SAFETY: a shared `Version` gives out only `&T`, and `T: Sync`.
+unsafe impl Sync for Version {}
+
+impl Version {
+    #[inline]
+    pub(crate) fn new<T: Send + Sync + 'static>(value: T, origin: Origin) -> Self {
+        let node = Box::new(VersionNode {
+            header: VersionHeader {
+                next: AtomicPtr::new(ptr::null_mut()),
+                version: 0,
+                glue: &GlueOf::<T>::GLUE,
+                origin,
+                #[cfg(loom)]
+                alive: UnsafeCell::new(true),
+            },
+            value: UnsafeCell::new(value),
+        });
+        // SAFETY: a box is never null.
+        Self(unsafe { NonNull::new_unchecked(Box::into_raw(node)) }.cast())
+    }
+
+    fn header(&self) -> &VersionHeader {
+        // SAFETY: owned, so alive as long as `self`.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Whether dropping the value runs code.
+    pub(crate) fn needs_drop(&self) -> bool {
+        self.header().glue.needs_drop
+    }
+
+    /// The box, lent: it stays where it is when the `Version` that owns it moves.
+    #[inline]
+    pub(super) fn lend(&self) -> Lent {
+        Lent(self.0)
+    }
+
+    /// Drops the value, whatever that runs, and frees the node.
+    pub(crate) fn dispose(self) {
+        let node = std::mem::ManuallyDrop::new(self).0;
+        #[cfg(not(loom))]
+        {
+            // SAFETY: alive until the next line.
+            let dispose = unsafe { node.as_ref() }.glue.dispose;
+            // SAFETY: `glue` was set by `new` for this node's type; `self` is consumed.
+            unsafe { dispose(node) };
+        }
+        // The models keep the memory and mark it, so that a late reader is caught and not undefined.
+        #[cfg(loom)]
+        // SAFETY: never freed in the models.
+        unsafe { node.as_ref() }.alive.with_mut(|alive| unsafe { *alive = false });
+    }
+}
+
+impl Drop for Version {
+    /// Frees at once what has no drop glue; hands the rest to the threads that may run it.
+    fn drop(&mut self) {
+        let this = Version(self.0);
+        if this.needs_drop() {
+            super::deferred::dispose_later(this);
+        } else {
+            this.dispose();
+        }
+    }
+}
+
+/// A version that somebody else owns and has promised to keep.
+#[derive(Clone, Copy)]
+pub(super) struct Lent(NonNull<VersionHeader>);
+
+// SAFETY: gives out only `&T`, and `T: Send + Sync`.
+unsafe impl Send for Lent {}
+// SAFETY: as above.
+unsafe impl Sync for Lent {}
+
+impl Lent {
+    /// The value, of the type it was made with.
+    ///
+    /// # Safety
+    /// The version was made by `Version::new::<T>`, and its owner keeps it during 'a.
+    #[inline]
+    pub(super) unsafe fn value<'a, T>(self) -> &'a T {
+        // SAFETY: both conditions are the caller's.
+        unsafe { value_of(self.0.as_ptr()) }
+    }
+}
+
+/// # Safety
+/// `node` is a `VersionNode<T>` that is not freed while the answer is used.
+#[inline(always)]
+unsafe fn value_of<'a, T>(node: *mut VersionHeader) -> &'a T {
+    #[cfg(loom)]
+    // SAFETY: the models never free a node.
+    unsafe { &*node }.alive.with(|alive| assert!(unsafe { *alive }, "read after free"));
+    let node: *const VersionNode<T> = node.cast();
+    // SAFETY: the caller's: it is such a node, and alive; a published value is never written.
+    unsafe { &*node }.value.with(|value| unsafe { &*value })
+}
+
+/// A handle to one versioned cell: the unit in which conflicts are found.
+///
+/// Cloning a handle is cheap and gives the same cell. Reads and writes go through a
+/// [`Transaction`](crate::Transaction) or a [`Snapshot`](crate::Snapshot).
+///
+/// A value is never moved out nor changed in place: every write makes a new version, and a version
+/// is dropped when no running handler can see it any more. Values with a destructor are dropped
+/// later and on a thread of the library, never inside somebody else's transaction; there is
+/// therefore no `get_mut` and no `into_inner`.
+///
+/// A cell takes 32 bytes plus, for each version, 40 bytes and the value.
+///
+/// # Examples
+/// ```
+/// use txloop::{TVar, atomically};
+///
+/// let hits = TVar::new(0_u64);
+/// let n = atomically(|tx| {
+///     tx.set(&hits, tx.get(&hits) + 1);
+///     *tx.get(&hits)
+/// });
+/// assert_eq!((n, hits.with(|n| *n)), (1, 1));
+/// ```
+pub struct TVar<T: Send + Sync + 'static> {
+    cell: NonNull<Header>,
+    value: PhantomData<T>,
+}
+
+// SAFETY: a handle gives out `&T` on any thread and lets any thread drop a `T`; both are covered by
+// `T: Send + Sync`.
+unsafe impl<T: Send + Sync + 'static> Send for TVar<T> {}
+// SAFETY: as above; all of the handle's own state is atomic.
+unsafe impl<T: Send + Sync + 'static> Sync for TVar<T> {}
+
+impl<T: Send + Sync + 'static> TVar<T> {
+    /// A new cell. Its first value is visible to every snapshot, also to older ones: they can only
+    /// have the handle from whoever made it.
+    #[must_use]
+    pub fn new(value: T) -> Self {
+        Self::labelled(Label::NONE, value)
+    }
+
+    /// A new cell with a name, under which the conflict log speaks of it. Names are not unique and
+    /// cost nothing but a table entry; the first 65,535 different ones are kept, later ones all
+    /// read "other".
+    #[must_use]
+    pub fn named(name: &'static str, value: T) -> Self {
+        Self::labelled(Label::of(name), value)
+    }
+
+    fn labelled(label: Label, value: T) -> Self {
+        let first = std::mem::ManuallyDrop::new(Version::new(value, Origin::default()));
+        let cell = Box::new(Header {
+            head: AtomicPtr::new(first.0.as_ptr()),
+            version: AtomicU64::new(0),
+            limbo_next: AtomicPtr::new(ptr::null_mut()),
+            label: AtomicU32::new(label.0),
+            handles: AtomicU32::new(1),
+        });
+        // SAFETY: a box is never null.
+        let cell = unsafe { NonNull::new_unchecked(Box::into_raw(cell)) };
+        Self { cell, value: PhantomData }
+    }
+
+    #[inline(always)]
+    fn header(&self) -> &Header {
+        // SAFETY: a cell is not retired while a handle lives, and `self` is one.
+        unsafe { self.cell.as_ref() }
+    }
+
+    /// The cell without its type.
+    #[inline(always)]
+    pub(crate) fn cell(&self) -> CellRef {
+        CellRef(self.cell)
+    }
+
+    /// The value that `view` sees (R1-R4): wait-free and without an epoch pin when the newest
+    /// version is the visible one.
+    #[inline(always)]
+    pub(crate) fn read_at<'a>(&self, view: &'a Announcement) -> &'a T {
+        let header = self.header();
+        // (R1) Acquire: if this is a version, the cell's number that goes with it is seen below.
+        let head = header.head.load(Ordering::Acquire);
+        // (R2) Relaxed: ordered after R1 by its Acquire.
+        let node = if header.version.load(Ordering::Relaxed) <= view.snapshot() {
+            head
+        } else {
+            walk(header, view.snapshot())
+        };
+        // SAFETY: `node` is visible at the snapshot that `view` announces, so it is not freed
+        // while the announcement stands, which 'a ends before; this handle gives its type.
+        unsafe { value_of(node) }
+    }
+
+    /// How many versions the cell holds, for tests of memory bounds.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn chain_length(&self) -> usize {
+        let header = self.header();
+        let _pin = super::epoch::pin();
+        let mut node = header.head.load(Ordering::Acquire);
+        let mut length = 0;
+        while !node.is_null() {
+            length += 1;
+            // SAFETY: reached from the head under the pin, so not freed before the pin ends.
+            node = unsafe { &*node }.next.load(Ordering::Acquire);
+        }
+        length
+    }
+}
+
+/// The slow half of a read (R3): the newest version at or below `snapshot`.
+#[cold]
+#[inline(never)]
+fn walk(header: &Header, snapshot: u64) -> *mut VersionHeader {
+    let _pin = super::epoch::pin();
+    // Reloaded under the pin: what was loaded before it may be freed by now.
+    let mut node = header.head.load(Ordering::Acquire);
+    loop {
+        // SAFETY: reached from the head under the pin, so not freed before the pin ends. Never
+        // null: the initial version has number 0, which ends every walk.
+        let version = unsafe { &*node };
+        if version.version <= snapshot {
+            return node;
+        }
+        node = version.next.load(Ordering::Acquire);
+    }
+}
+
+impl<T: Send + Sync + 'static> Clone for TVar<T> {
+    fn clone(&self) -> Self {
+        // Relaxed: the new handle is made from one that keeps the cell alive.
+        let handles = self.header().handles.fetch_add(1, Ordering::Relaxed);
+        assert!(handles < MAX_HANDLES, "more than {MAX_HANDLES} handles to one cell");
+        Self { cell: self.cell, value: PhantomData }
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for TVar<T> {
+    fn drop(&mut self) {
+        // Release: what was done through this handle happens before the last one's drop.
+        if self.header().handles.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            STORE.retire(CellRef(self.cell));
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for TVar<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TVar").field("name", &self.cell().label().text()).finish_non_exhaustive()
+    }
+}
+
+/// A cell without its type: its identity in read and write sets.
+///
+/// It does not keep the cell alive. Whoever holds one is covered by an announcement that is as old
+/// as the handle it came from, or is the holder of the baton and the cell is queued or not yet
+/// freed; this is an invariant of the cell module, stated where each is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct CellRef(NonNull<Header>);
+
+// SAFETY: only an address; what it points to is Sync, and see above for how long it lives.
+unsafe impl Send for CellRef {}
+// SAFETY: as above.
+unsafe impl Sync for CellRef {}
+
+impl CellRef {
+    #[inline(always)]
+    fn header(&self) -> &Header {
+        // SAFETY: the invariant of the type.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The address, as a number for logs: never an identity across time.
+    pub(crate) fn id(self) -> u64 {
+        self.0.as_ptr() as u64
+    }
+
+    /// The name of the cell.
+    pub(crate) fn label(self) -> Label {
+        Label(self.header().label.load(Ordering::Relaxed) & !QUEUED)
+    }
+
+    /// The number of the newest version. Only the holder gets an answer that stays true.
+    #[inline(always)]
+    pub(super) fn version(self) -> u64 {
+        self.header().version.load(Ordering::Relaxed)
+    }
+
+    /// For a conflict: the type of the value, and who wrote the oldest version after `snapshot`.
+    /// Called by the holder: nobody else unlinks.
+    pub(super) fn first_after(self, snapshot: u64) -> (&'static str, Origin) {
+        let mut node = self.header().head.load(Ordering::Acquire);
+        loop {
+            // SAFETY: in the chain, and only the holder, which the caller is, takes it out.
+            let version = unsafe { &*node };
+            let next = version.next.load(Ordering::Relaxed);
+            // SAFETY: as above, or null.
+            match unsafe { next.as_ref() } {
+                Some(older) if older.version > snapshot => node = next,
+                _ => return ((version.glue.type_name)(), version.origin),
+            }
+        }
+    }
+
+    /// Makes `version` the newest (C5). Called by the holder, with numbers that only grow.
+    pub(super) fn link(self, version: Version, number: u64) {
+        let node = std::mem::ManuallyDrop::new(version).0.as_ptr();
+        let header = self.header();
+        // SAFETY: not published yet, so owned by this call.
+        unsafe { (*node).version = number };
+        let head = header.head.load(Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { &*node }.next.store(head, Ordering::Relaxed);
+        // Before the head, whose Release orders it: a reader that finds the new node finds the
+        // new number too, and goes the slow way.
+        header.version.store(number, Ordering::Relaxed);
+        header.head.store(node, Ordering::Release);
+    }
+
+    /// Unlinks every version that no announcement can see (P3), and says whether the cell needs a
+    /// second look. `active` holds the announcements of a scan made after the newest link, largest
+    /// first, ranges last in effect: see [`Active`]. Called by the holder.
+    pub(super) fn prune(self, active: &Active, retired: &mut Vec<Version>) -> bool {
+        let header = self.header();
+        let mut kept = header.head.load(Ordering::Relaxed);
+        let mut unlinked = 0;
+        loop {
+            // SAFETY: in the chain; only the holder unlinks.
+            let newer = unsafe { &*kept };
+            let node = newer.next.load(Ordering::Relaxed);
+            if node.is_null() {
+                break;
+            }
+            // SAFETY: as above.
+            let version = unsafe { &*node };
+            if active.sees(version.version, newer.version) {
+                kept = node;
+                continue;
+            }
+            if unlinked == MAX_UNLINK {
+                return true;
+            }
+            unlinked += 1;
+            let older = version.next.load(Ordering::Relaxed);
+            // Release: a walker that comes past the gap finds the older versions whole.
+            newer.next.store(older, Ordering::Release);
+            // SAFETY: unlinked here and once, so owned; walkers are covered by the epoch that the
+            // caller retires it through.
+            retired.push(Version(unsafe { NonNull::new_unchecked(node) }));
+        }
+        kept != header.head.load(Ordering::Relaxed)
+    }
+
+    /// Marks the cell as waiting for a second look; false if it was already. Called by the holder.
+    pub(super) fn queue(self) -> bool {
+        self.header().label.fetch_or(QUEUED, Ordering::Relaxed) & QUEUED == 0
+    }
+
+    /// Takes the mark off. Called by the holder.
+    pub(super) fn unqueue(self) {
+        self.header().label.fetch_and(!QUEUED, Ordering::Relaxed);
+    }
+
+    /// Whether the mark is on. Called by the holder.
+    pub(super) fn is_queued(self) -> bool {
+        self.header().label.load(Ordering::Relaxed) & QUEUED != 0
+    }
+
+    /// Declares the cell dead: no handle, no announcement as old as the drop of the last one, and
+    /// no queue has it any more. Called by the holder, who just found that to be so.
+    pub(super) fn dead(self) -> DeadCell {
+        DeadCell(self.0)
+    }
+}
+
+/// A cell that nobody can reach any more. Dropping it frees the cell and its chain, iteratively;
+/// values with drop glue go to the deferred queue.
+#[derive(Debug)]
+pub(super) struct DeadCell(NonNull<Header>);
+
+// SAFETY: the only owner of a cell and of versions that are themselves `Send`.
+unsafe impl Send for DeadCell {}
+
+impl Drop for DeadCell {
+    fn drop(&mut self) {
+        #[cfg(not(loom))]
+        // SAFETY: made by a box in `labelled`; by `CellRef::dead` nobody else has it any more.
+        let header = unsafe { Box::from_raw(self.0.as_ptr()) };
+        #[cfg(loom)]
+        // SAFETY: never freed in the models.
+        let header = unsafe { self.0.as_ref() };
+        let mut node = header.head.load(Ordering::Relaxed);
+        while let Some(owned) = NonNull::new(node) {
+            // SAFETY: in the chain that belongs to this call now.
+            node = unsafe { owned.as_ref() }.next.load(Ordering::Relaxed);
+            drop(Version(owned));
+        }
+    }
+}
+
+/// The cells that were dropped and not yet looked at: a lock-free stack through the cells.
+pub(super) struct Limbo(AtomicPtr<Header>);
+
+impl Limbo {
+    crate::sync::const_fn! {
+        pub(super) fn new() -> Self {
+            Self(AtomicPtr::new(ptr::null_mut()))
+        }
+    }
+
+    /// Whether nothing is here, as far as this thread can see.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Adds a cell whose last handle was dropped (D1).
+    pub(super) fn push(&self, cell: CellRef) {
+        let mut first = self.0.load(Ordering::Relaxed);
+        loop {
+            cell.header().limbo_next.store(first, Ordering::Relaxed);
+            let swapped = self.0.compare_exchange_weak(
+                first,
+                cell.0.as_ptr(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            match swapped {
+                Ok(_) => return,
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    /// Takes all cells (D2). Called by the holder, before its fence.
+    pub(super) fn take(&self, out: &mut Vec<CellRef>) {
+        let mut next = self.0.swap(ptr::null_mut(), Ordering::Acquire);
+        while let Some(cell) = NonNull::new(next) {
+            // SAFETY: a cell in limbo is freed by the holder only, which is the caller.
+            next = unsafe { cell.as_ref() }.limbo_next.load(Ordering::Relaxed);
+            out.push(CellRef(cell));
+        }
+    }
+}
+
+/// What a scan of the announcements found.
+#[derive(Debug)]
+pub(super) struct Active {
+    /// Exact snapshots, sorted.
+    exact: Vec<u64>,
+    /// The lowest end of a range: every snapshot from here up counts. `u64::MAX` when there is none.
+    range: u64,
+}
+
+impl Active {
+    crate::sync::const_fn! {
+        pub(super) fn new() -> Self {
+            Self { exact: Vec::new(), range: u64::MAX }
+        }
+    }
+
+    /// Starts a new scan.
+    pub(super) fn clear(&mut self) {
+        self.exact.clear();
+        self.range = u64::MAX;
+    }
+
+    /// Adds an announcement as it stood in its slot.
+    pub(super) fn add(&mut self, announced: u64) {
+        if announced & RANGE == 0 {
+            self.exact.push(announced);
+        } else {
+            self.range = self.range.min(announced & !RANGE);
+        }
+    }
+
+    /// Ends the scan.
+    pub(super) fn sort(&mut self) {
+        self.exact.sort_unstable();
+    }
+
+    /// The oldest snapshot that may be active; `u64::MAX` when none is.
+    pub(super) fn oldest(&self) -> u64 {
+        self.exact.first().copied().unwrap_or(u64::MAX).min(self.range)
+    }
+
+    /// Whether a version that was the newest from `from` until before `until` may be seen.
+    fn sees(&self, from: u64, until: u64) -> bool {
+        if self.range < until {
+            return true;
+        }
+        let after = self.exact.partition_point(|&snapshot| snapshot < from);
+        self.exact.get(after).is_some_and(|&snapshot| snapshot < until)
+    }
+}

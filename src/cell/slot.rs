@@ -1,0 +1,437 @@
+//! Ownership that crosses threads: snapshot slots, the baton, the list of READY attempts, the current view.
+//!
+//! One of the three files with `unsafe`. Everything here is a safe interface over *who owns what*:
+//!
+//! * a [`Slot`] is owned by one thread or one attempt at a time; an [`Announcement`] is a slot
+//!   that announces a snapshot, and whatever that snapshot can see is not freed while it lives;
+//! * a [`Guard`] is the baton: `&mut` access to what only its holder may touch;
+//! * a [`ReadyList`] moves ownership of finished attempts from many threads to the holder;
+//! * [`Scoped`] lends the current view to code further down the same stack.
+//!
+//! The steps are numbered in docs/protocol.md and cited as (B1), (B2), ... here.
+#![expect(unsafe_code, reason = "slot ownership: one of the three files of the cell module")]
+
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, const_fn, fence};
+use crossbeam_utils::CachePadded;
+use std::{
+    cell::Cell,
+    fmt,
+    marker::PhantomData,
+    ops::{Deref, DerefMut},
+    ptr,
+    thread::LocalKey,
+};
+
+/// What an idle slot announces. Tested before [`RANGE`], whose bit it contains.
+pub(crate) const IDLE: u64 = u64::MAX;
+/// The top bit of an announcement: every snapshot from the rest of the word up counts as active.
+pub(crate) const RANGE: u64 = 1 << 63;
+
+#[cfg(not(loom))]
+const SLOTS_PER_BLOCK: usize = 64;
+#[cfg(loom)]
+const SLOTS_PER_BLOCK: usize = 4;
+#[cfg(not(loom))]
+const BLOCKS: usize = 64;
+#[cfg(loom)]
+const BLOCKS: usize = 1;
+
+/// The most attempts and snapshots that can be under way at one time in a process: 4,096. Whoever
+/// comes later waits for a free slot.
+pub const MAX_VIEWS: usize = SLOTS_PER_BLOCK * BLOCKS;
+
+struct Block {
+    occupied: AtomicU64,
+    announced: [CachePadded<AtomicU64>; SLOTS_PER_BLOCK],
+}
+
+/// The slab of slots. Blocks are made when first needed and never freed: a scan costs the slots in
+/// use plus one word per block.
+pub(crate) struct Registry {
+    blocks: [AtomicPtr<Block>; BLOCKS],
+}
+
+impl Registry {
+    const_fn! {
+        pub(crate) fn new() -> Self {
+            #[cfg(not(loom))]
+            { Self { blocks: [const { AtomicPtr::new(ptr::null_mut()) }; BLOCKS] } }
+            #[cfg(loom)]
+            { Self { blocks: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())) } }
+        }
+    }
+
+    fn block(&self, index: usize) -> Option<&'static Block> {
+        let block = self.blocks[index].load(Ordering::Acquire);
+        // SAFETY: a block is published whole by the Release half of the exchange in `grow`, from a
+        // leaked box, and is never freed, so it is valid for ever once the pointer is not null.
+        unsafe { block.as_ref() }
+    }
+
+    fn grow(&self, index: usize) -> &'static Block {
+        let fresh = Box::into_raw(Box::new(Block {
+            occupied: AtomicU64::new(0),
+            announced: std::array::from_fn(|_| CachePadded::new(AtomicU64::new(IDLE))),
+        }));
+        let published = self.blocks[index].compare_exchange(
+            ptr::null_mut(),
+            fresh,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        let block = match published {
+            Ok(_) => fresh,
+            Err(first) => {
+                // SAFETY: `fresh` came from `Box::into_raw` above and lost the race, so nobody
+                // else has seen it.
+                drop(unsafe { Box::from_raw(fresh) });
+                first
+            }
+        };
+        // SAFETY: see `block`: published and never freed.
+        unsafe { &*block }
+    }
+
+    /// Claims a free slot (B1). Waits, yielding, while all [`MAX_VIEWS`] are taken.
+    pub(crate) fn claim(&self) -> Slot {
+        loop {
+            for index in 0..BLOCKS {
+                let block = self.block(index).unwrap_or_else(|| self.grow(index));
+                let mut occupied = block.occupied.load(Ordering::Relaxed);
+                while (!occupied).trailing_zeros() < SLOTS_PER_BLOCK as u32 {
+                    let bit = (!occupied).trailing_zeros();
+                    // AcqRel: the slot's last owner put IDLE there before it freed the bit.
+                    let before = block.occupied.fetch_or(1 << bit, Ordering::AcqRel);
+                    if before & (1 << bit) == 0 {
+                        return Slot { announced: &block.announced[bit as usize], block, bit };
+                    }
+                    occupied = before | (1 << bit);
+                }
+            }
+            crate::sync::thread::yield_now();
+        }
+    }
+
+    /// Calls `each` with every announcement that is not idle (P2). The caller has fenced.
+    pub(crate) fn scan(&self, mut each: impl FnMut(u64)) {
+        for index in 0..BLOCKS {
+            // Blocks are made in order, so the first missing one is the end.
+            let Some(block) = self.block(index) else { return };
+            let mut occupied = block.occupied.load(Ordering::Acquire);
+            while occupied != 0 {
+                let bit = occupied.trailing_zeros() as usize;
+                occupied &= occupied - 1;
+                // Acquire: what this slot's earlier views read happened before what the caller frees.
+                let announced = block.announced[bit].load(Ordering::Acquire);
+                if announced != IDLE {
+                    each(announced);
+                }
+            }
+        }
+    }
+}
+
+/// A claimed slot that announces nothing. Dropping it gives the slot back.
+pub(crate) struct Slot {
+    announced: &'static AtomicU64,
+    block: &'static Block,
+    bit: u32,
+}
+
+impl Slot {
+    /// Begins a view at the newest committed state (B2-B5): wait-free, two steps.
+    #[inline]
+    pub(crate) fn announce(self, watermark: &AtomicU64) -> Announcement {
+        // (B2) Any earlier watermark is a safe lower end of the range.
+        let lower = watermark.load(Ordering::Relaxed);
+        self.announced.store(lower | RANGE, Ordering::Release);
+        // (B3) Pairs with the fence before a scan (P1): either the scan sees the range, or the
+        // load below sees the watermark of that scan.
+        fence(Ordering::SeqCst);
+        // (B4) Acquire: every version up to `snapshot` was linked before.
+        let snapshot = watermark.load(Ordering::Acquire);
+        // (B5)
+        self.announced.store(snapshot, Ordering::Release);
+        Announcement { slot: self, snapshot }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // Release: the IDLE stored before is seen by whoever claims the bit next.
+        self.block.occupied.fetch_and(!(1 << self.bit), Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("bit", &self.bit).finish_non_exhaustive()
+    }
+}
+
+/// A slot that announces a snapshot. While it lives, the version of every cell that is visible at
+/// its snapshot is not freed, nor is any cell that was alive when the snapshot was taken.
+#[derive(Debug)]
+pub(crate) struct Announcement {
+    slot: Slot,
+    snapshot: u64,
+}
+
+impl Announcement {
+    /// The version that this view sees.
+    #[inline(always)]
+    pub(crate) fn snapshot(&self) -> u64 {
+        self.snapshot
+    }
+
+    /// A second view of the same snapshot in a slot of its own. Exact from the start, because
+    /// `self` protects the snapshot until the new announcement stands.
+    pub(crate) fn again(&self, slot: Slot) -> Announcement {
+        slot.announced.store(self.snapshot, Ordering::Release);
+        Announcement { slot, snapshot: self.snapshot }
+    }
+
+    /// Ends the view (B6). Release: the reads made under it happen before whatever a scan that
+    /// sees this frees.
+    #[inline]
+    pub(crate) fn end(self) -> Slot {
+        self.slot.announced.store(IDLE, Ordering::Release);
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `this` is never dropped, so the slot is moved out exactly once.
+        unsafe { ptr::read(&this.slot) }
+    }
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        self.slot.announced.store(IDLE, Ordering::Release);
+    }
+}
+
+const HELD: u32 = 1;
+/// A READY attempt was pushed while the baton was held.
+pub(crate) const WORK: u32 = 2;
+/// A request to run alone was queued while the baton was held.
+pub(crate) const ALONE: u32 = 4;
+
+/// The one lock of the engine, and what only its holder may touch. Nobody ever spins on it.
+pub(crate) struct Baton<H> {
+    word: CachePadded<AtomicU32>,
+    held: UnsafeCell<H>,
+}
+
+// SAFETY: `held` is reached only through a `Guard`, of which the HELD bit allows one at a time; a
+// guard may move between threads, hence `H: Send`.
+unsafe impl<H: Send> Sync for Baton<H> {}
+
+impl<H> Baton<H> {
+    const_fn! {
+        pub(crate) fn new(held: H) -> Self {
+            Self { word: CachePadded::new(AtomicU32::new(0)), held: UnsafeCell::new(held) }
+        }
+    }
+
+    /// Takes the baton if it is free, without writing if it is not.
+    #[inline]
+    pub(crate) fn try_take(&'static self) -> Option<Guard<H>> {
+        if self.word.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        // Acquire: what the last holder did happened before.
+        self.word.compare_exchange(0, HELD, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        Some(Guard { baton: self })
+    }
+
+    /// Takes the baton, or leaves `flag` for the holder, in one atomic step (C2): whoever lets go
+    /// sees either the flag or a thread that already has the baton.
+    pub(crate) fn take_or_flag(&'static self, flag: u32) -> Option<Guard<H>> {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let (next, success) = if word & HELD == 0 {
+                (word | HELD, Ordering::Acquire)
+            } else {
+                // Release: the push that the flag announces happens before the holder's look.
+                (word | flag, Ordering::Release)
+            };
+            match self.word.compare_exchange(word, next, success, Ordering::Relaxed) {
+                Ok(_) if word & HELD == 0 => return Some(Guard { baton: self }),
+                Ok(_) => return None,
+                Err(now) => word = now,
+            }
+        }
+    }
+}
+
+/// The baton in hand. It has no `Drop`: it is let go by [`Guard::release`], whose answer says what
+/// came in meanwhile and must not be lost.
+#[must_use = "a guard that is dropped leaves the baton held for ever"]
+pub(crate) struct Guard<H: 'static> {
+    baton: &'static Baton<H>,
+}
+
+impl<H> Guard<H> {
+    /// Lets go (C7). `Err` gives the guard back with the flags that were left meanwhile, cleared.
+    pub(crate) fn release(self) -> Result<(), (Self, u32)> {
+        // Release: the next holder sees all that this one did.
+        match self.baton.word.compare_exchange(HELD, 0, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                // Acquire: pairs with the Release of the flag.
+                let word = self.baton.word.swap(HELD, Ordering::AcqRel);
+                Err((self, word & !HELD))
+            }
+        }
+    }
+
+    /// Whether one of these flags was left since the guard was taken.
+    #[inline]
+    pub(crate) fn flagged(&self, flags: u32) -> bool {
+        self.baton.word.load(Ordering::Relaxed) & flags != 0
+    }
+
+    /// Leaves a flag for whoever lets go next.
+    pub(crate) fn flag(&self, flag: u32) {
+        self.baton.word.fetch_or(flag, Ordering::Relaxed);
+    }
+}
+
+impl<H> Deref for Guard<H> {
+    type Target = H;
+    #[inline]
+    fn deref(&self) -> &H {
+        // SAFETY: HELD is set by this guard alone until `release`, so no other access exists; the
+        // pointer comes from a live static.
+        self.baton.held.with(|held| unsafe { &*held })
+    }
+}
+
+impl<H> DerefMut for Guard<H> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut H {
+        // SAFETY: as in `deref`, and `&mut self` makes it the only one through this guard.
+        self.baton.held.with_mut(|held| unsafe { &mut *held })
+    }
+}
+
+impl<H> fmt::Debug for Guard<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
+/// A value that can be linked into a [`ReadyList`] without a further allocation.
+pub(crate) struct Linked<T> {
+    next: *mut Linked<T>,
+    value: T,
+}
+
+// SAFETY: `next` is written and read only by the list, between `push` and `take_all`, when the box
+// is owned by the list; outside it is just a stale number.
+unsafe impl<T: Send> Send for Linked<T> {}
+
+impl<T> Linked<T> {
+    pub(crate) fn new(value: T) -> Box<Self> {
+        Box::new(Self { next: ptr::null_mut(), value })
+    }
+
+    /// The payload, out of its box.
+    pub(crate) fn into_value(self: Box<Self>) -> T {
+        self.value
+    }
+}
+
+/// A lock-free list that many threads push on and the holder of the baton empties with one swap.
+pub(crate) struct ReadyList<T> {
+    newest: CachePadded<AtomicPtr<Linked<T>>>,
+}
+
+impl<T: Send> ReadyList<T> {
+    const_fn! {
+        pub(crate) fn new() -> Self {
+            Self { newest: CachePadded::new(AtomicPtr::new(ptr::null_mut())) }
+        }
+    }
+
+    /// Gives the box to the list (C1). Release: the attempt in it happens before its take.
+    pub(crate) fn push(&self, item: Box<Linked<T>>) {
+        let item = Box::into_raw(item);
+        let mut newest = self.newest.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: `item` is ours until the exchange below succeeds.
+            unsafe { (*item).next = newest };
+            let swapped = self.newest.compare_exchange_weak(
+                newest,
+                item,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            match swapped {
+                Ok(_) => return,
+                Err(now) => newest = now,
+            }
+        }
+    }
+
+    /// Whether nothing is waiting, as far as this thread can see.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.newest.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes all that was pushed, oldest last in the stack and first in `out` (C3).
+    pub(crate) fn take_all(&self, out: &mut Vec<Box<Linked<T>>>) {
+        if self.is_empty() {
+            return;
+        }
+        let first = out.len();
+        let mut item = self.newest.swap(ptr::null_mut(), Ordering::Acquire);
+        while !item.is_null() {
+            // SAFETY: the swap made this thread the only owner of the whole chain; each node came
+            // from `Box::into_raw` in `push` and is turned back once.
+            let linked = unsafe { Box::from_raw(item) };
+            item = linked.next;
+            out.push(linked);
+        }
+        out[first..].reverse();
+    }
+}
+
+/// Lends a value to the code that runs further down the same stack of the same thread.
+pub(crate) struct Scoped<T: 'static> {
+    key: &'static LocalKey<Cell<*const ()>>,
+    lent: PhantomData<fn(&T)>,
+}
+
+impl<T> Scoped<T> {
+    /// `key` must belong to this scope alone: that is what makes the type of the pointer known.
+    pub(crate) const fn new(key: &'static LocalKey<Cell<*const ()>>) -> Self {
+        Self { key, lent: PhantomData }
+    }
+
+    /// Runs `f` while [`Scoped::with`] lends `value`, or nothing.
+    #[inline]
+    pub(crate) fn enter<R>(&self, value: Option<&T>, f: impl FnOnce() -> R) -> R {
+        struct Restore(&'static LocalKey<Cell<*const ()>>, *const ());
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                self.0.set(self.1);
+            }
+        }
+        let lent = value.map_or(ptr::null(), |v| ptr::from_ref(v).cast());
+        let _restore = Restore(self.key, self.key.replace(lent));
+        f()
+    }
+
+    /// Whether nothing is lent on this thread.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.key.get().is_null()
+    }
+
+    /// Calls `f` with the value lent to this thread, if any.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(Option<&T>) -> R) -> R {
+        let lent: *const T = self.key.get().cast();
+        // SAFETY: only `enter` stores a pointer that is not null, from a `&T` that outlives the
+        // call of its closure, on this thread; we are inside that call, or it would be restored.
+        f(unsafe { lent.as_ref() })
+    }
+}

@@ -1,0 +1,153 @@
+//! The only door to atomics, locks, threads and clocks; loom's stand-ins under `cfg(loom)`.
+//!
+//! Everything that takes part in a protocol of docs/protocol.md is imported from here, so that the
+//! same code runs in production and in the models. Structures from crates (queues, padding,
+//! parkers) are used directly, because no modelled protocol rests on them.
+
+/// A constructor that is `const` in production, so that it can fill a static, and plain under loom,
+/// whose stand-ins cannot be made in a constant.
+macro_rules! const_fn {
+    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => {
+        #[cfg(not(loom))]
+        $(#[$meta])* $vis const fn $($rest)*
+        #[cfg(loom)]
+        $(#[$meta])* $vis fn $($rest)*
+    };
+}
+
+/// One value for the whole process; under loom, one for each execution of a model.
+macro_rules! global {
+    ($(#[$meta:meta])* $vis:vis static $name:ident: $ty:ty = $init:expr;) => {
+        #[cfg(not(loom))]
+        $(#[$meta])* $vis static $name: $ty = $init;
+        #[cfg(loom)]
+        loom::lazy_static! { $(#[$meta])* $vis static ref $name: $ty = $init; }
+    };
+}
+
+pub(crate) use {const_fn, global};
+
+#[cfg(loom)]
+pub(crate) use loom::{
+    cell::UnsafeCell,
+    hint::spin_loop,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    },
+    thread,
+};
+
+#[cfg(not(loom))]
+pub(crate) use std::{
+    hint::spin_loop,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    },
+    thread,
+};
+
+pub(crate) use lock::Mutex;
+pub(crate) use table::Table;
+#[cfg(not(loom))]
+pub(crate) use unsafe_cell::UnsafeCell;
+
+/// A mutex that ignores poisoning: no invariant of this library is broken by a panic under a lock.
+mod lock {
+    #[cfg(loom)]
+    use loom::sync as imported;
+    #[cfg(not(loom))]
+    use std::sync as imported;
+
+    #[expect(clippy::disallowed_types, reason = "this is the door")]
+    #[derive(Debug, Default)]
+    pub(crate) struct Mutex<T>(imported::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        super::const_fn! {
+            #[expect(clippy::disallowed_types, reason = "this is the door")]
+            pub(crate) fn new(value: T) -> Self {
+                Self(imported::Mutex::new(value))
+            }
+        }
+
+        pub(crate) fn lock(&self) -> imported::MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+    }
+}
+
+/// A lock around a table that takes part in no protocol: the same under loom, which cannot see it.
+mod table {
+    #[expect(clippy::disallowed_types, reason = "this is the door")]
+    #[derive(Debug, Default)]
+    pub(crate) struct Table<T>(std::sync::Mutex<T>);
+
+    impl<T> Table<T> {
+        #[expect(clippy::disallowed_types, reason = "this is the door")]
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+    }
+}
+
+/// `UnsafeCell` with the closure interface of loom's, which checks every access in the models.
+#[cfg(not(loom))]
+mod unsafe_cell {
+    #[derive(Debug)]
+    #[repr(transparent)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        #[inline(always)]
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+
+/// Nanoseconds on the monotonic clock since the first call in this process.
+#[cfg(not(loom))]
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn now_ns() -> u64 {
+    use std::{sync::OnceLock, time::Instant};
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The models have no clock: time limits never strike there.
+#[cfg(loom)]
+pub(crate) fn now_ns() -> u64 {
+    0
+}
+
+/// The wall clock, for the `Date` header and the stamp of a log file.
+#[cfg(not(loom))]
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn wall_clock() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
+/// Starts a named thread of this library.
+#[cfg(not(loom))]
+pub(crate) fn spawn(
+    name: &str,
+    f: impl FnOnce() + Send + 'static,
+) -> std::io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(f)
+}

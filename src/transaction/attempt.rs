@@ -1,0 +1,137 @@
+//! One run of a handler, from its snapshot to its outcome, and what is kept between runs.
+
+use super::outbox::{Home, Outbox};
+use crate::cell::{
+    boxes::{ReadLog, WriteLog},
+    labels::Label,
+    slot::{Announcement, Slot},
+    store::STORE,
+};
+use crate::sync::Arc;
+
+/// What an attempt has gathered.
+#[derive(Default)]
+pub(crate) struct Logs {
+    pub(crate) reads: ReadLog,
+    pub(crate) writes: WriteLog,
+    pub(crate) outbox: Outbox,
+    /// The handler's name.
+    pub(crate) handler: Label,
+    /// The loop that callbacks and timers go to.
+    pub(crate) home: Option<Arc<dyn Home>>,
+}
+
+/// A running or finished attempt that has no outcome yet. Its announcement stands until it has one:
+/// the holder of the baton looks at the cells of its read set.
+pub(crate) struct Attempt {
+    pub(crate) view: Announcement,
+    pub(crate) logs: Box<Logs>,
+}
+
+/// What is left when an attempt has its outcome: a slot and empty logs, for the next one.
+pub(crate) struct Spare {
+    slot: Slot,
+    logs: Box<Logs>,
+}
+
+impl Spare {
+    /// A new slot with new logs. Waits while all slots are taken.
+    pub(crate) fn new() -> Self {
+        Self { slot: STORE.claim(), logs: Box::default() }
+    }
+
+    /// Begins an attempt at the newest state.
+    #[inline]
+    pub(crate) fn begin(mut self) -> Attempt {
+        self.reset();
+        Attempt { view: STORE.begin(self.slot), logs: self.logs }
+    }
+
+    /// Names the handler whose attempts follow, and where its callbacks go.
+    pub(crate) fn handler(mut self, handler: Label, home: Option<Arc<dyn Home>>) -> Self {
+        self.logs.handler = handler;
+        self.logs.home = home;
+        self
+    }
+
+    /// The slot alone, for a snapshot.
+    #[inline]
+    pub(crate) fn split(self) -> (Slot, Box<Logs>) {
+        (self.slot, self.logs)
+    }
+
+    /// The reverse of [`Spare::split`].
+    #[inline]
+    pub(crate) fn join(slot: Slot, logs: Box<Logs>) -> Self {
+        Self { slot, logs }
+    }
+
+    /// Empties the logs. Not under the baton: it frees memory.
+    #[inline]
+    fn reset(&mut self) {
+        self.logs.reads.clear();
+        self.logs.writes.clear();
+        self.logs.outbox.clear();
+    }
+}
+
+impl Attempt {
+    /// Whether it leaves all cells as they are: then its snapshot is its place.
+    #[inline]
+    pub(crate) fn wrote_nothing(&self) -> bool {
+        self.logs.writes.is_empty()
+    }
+
+    /// Whether its end changes nothing but its answer: then it needs no baton.
+    #[inline]
+    pub(crate) fn is_plain_reader(&mut self) -> bool {
+        self.wrote_nothing() && self.logs.outbox.is_empty()
+    }
+
+    /// Throws away what it wrote and asked for, and ends it.
+    pub(crate) fn discard(self) -> Spare {
+        let mut spare = self.end();
+        spare.reset();
+        spare
+    }
+
+    /// Ends the view and keeps slot and logs. The logs may still name cells, which nobody looks at
+    /// any more, and own values, which [`Spare::begin`] or [`keep`] frees.
+    #[inline]
+    pub(crate) fn end(self) -> Spare {
+        Spare { slot: self.view.end(), logs: self.logs }
+    }
+}
+
+/// What the calling thread kept from its last attempt, or something new.
+#[cfg(not(loom))]
+#[inline]
+pub(crate) fn take() -> Spare {
+    // After the thread-local is gone (destructors of others may come here) a slot is claimed anew.
+    kept::SPARE.try_with(std::cell::Cell::take).ok().flatten().unwrap_or_else(Spare::new)
+}
+
+/// Keeps slot and logs for the calling thread's next attempt.
+#[cfg(not(loom))]
+#[inline]
+pub(crate) fn keep(mut spare: Spare) {
+    spare.reset();
+    // The closure is not called when the thread-local is gone; then the slot is given back.
+    let _ = kept::SPARE.try_with(move |kept| kept.set(Some(spare)));
+}
+
+#[cfg(not(loom))]
+mod kept {
+    use super::Spare;
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(super) static SPARE: Cell<Option<Spare>> = const { Cell::new(None) };
+    }
+}
+
+impl std::fmt::Debug for Spare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Spare")
+    }
+}

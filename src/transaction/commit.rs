@@ -1,0 +1,338 @@
+//! The commit: the only place where a version advances.
+//!
+//! Whoever finishes an attempt tries the baton. If it is free, the attempt is committed there and
+//! then, with whatever else is READY; if not, the attempt is pushed on the READY list and the
+//! holder is told. The steps C1 to C7 are in docs/protocol.md. Under the baton no user code runs,
+//! except that of a handler that runs *alone*.
+
+use super::{
+    attempt::{Attempt, Spare},
+    conflict::Conflict,
+};
+use crate::cell::{
+    slot::{ALONE, Guard, Linked, ReadyList, WORK},
+    store::{Held, STORE, Spoils},
+};
+use crate::sync::{
+    Arc, AtomicBool, Mutex, Ordering, const_fn, global, now_ns, spin_loop,
+    thread::{self, Thread},
+};
+
+/// The most commits in one hold.
+const HOLD_COMMITS: usize = 64;
+/// The longest that a hold goes on taking further attempts, in nanoseconds.
+const HOLD_NS: u64 = 10_000;
+/// How often a thread that waits for its commit looks before it sleeps: about a microsecond.
+#[cfg(not(loom))]
+const SPINS: usize = 100;
+#[cfg(loom)]
+const SPINS: usize = 0;
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Its writes are visible as this version.
+    Committed(u64),
+    /// It read a cell that was written since; nothing of it is visible.
+    Failed(Conflict),
+}
+
+/// The owner of a READY attempt. Called after the hold, without the baton; runs no user code.
+pub(crate) trait Finish: Send {
+    /// Takes the outcome.
+    fn finish(self: Box<Self>, spare: Spare, outcome: Outcome);
+}
+
+/// Somebody who asked to run alone. Called with the baton, which now is theirs.
+pub(crate) trait Alone: Send {
+    /// Takes the baton; hands it on to the thread that will run, and returns at once.
+    fn serve(self: Box<Self>, guard: Guard<Held>);
+}
+
+struct Ready {
+    attempt: Attempt,
+    owner: Box<dyn Finish>,
+}
+
+struct Queues {
+    ready: ReadyList<Ready>,
+    /// By the snapshot of the first attempt, oldest first: the order in which they are served.
+    alone: Mutex<Vec<(u64, Box<dyn Alone>)>>,
+}
+
+global! {
+    static QUEUES: Queues = Queues::new();
+}
+
+impl Queues {
+    const_fn! {
+        fn new() -> Self {
+            Self { ready: ReadyList::new(), alone: Mutex::new(Vec::new()) }
+        }
+    }
+}
+
+/// Commits an attempt that wrote something, or gives it back because the baton is held.
+#[inline]
+#[expect(clippy::result_large_err, reason = "not an error: the attempt, moved back")]
+pub(crate) fn try_commit(attempt: Attempt) -> Result<(Spare, Outcome), Attempt> {
+    match STORE.baton().try_take() {
+        Some(mut guard) => {
+            let result = commit_one(&mut guard, attempt);
+            hold(guard);
+            Ok(result)
+        }
+        None => Err(attempt),
+    }
+}
+
+/// Makes an attempt READY (C1, C2): its owner hears of it once it has been committed or has failed.
+pub(crate) fn submit(attempt: Attempt, owner: Box<dyn Finish>) {
+    STORE.on_flag(flagged);
+    QUEUES.ready.push(Linked::new(Ready { attempt, owner }));
+    work();
+}
+
+/// Commits for a thread that waits: nobody else can run its closure again.
+pub(crate) fn commit_and_wait(attempt: Attempt) -> (Spare, Outcome) {
+    match try_commit(attempt) {
+        Ok(result) => result,
+        Err(attempt) => {
+            let waiter = Waiter::new();
+            submit(attempt, Box::new(Arc::clone(&waiter)));
+            waiter.wait()
+        }
+    }
+}
+
+/// Takes the baton to run alone, after everybody whose first attempt was older. Waits for it.
+pub(crate) fn take_alone(first_snapshot: u64) -> Hold {
+    if let Some(guard) = STORE.baton().try_take() {
+        return Hold(guard);
+    }
+    let waiter = Waiter::new();
+    request_alone(first_snapshot, Box::new(Arc::clone(&waiter)));
+    Hold(waiter.wait())
+}
+
+/// Queues a request to run alone (A1, A2); it is served when the present holder lets go.
+pub(crate) fn request_alone(first_snapshot: u64, request: Box<dyn Alone>) {
+    STORE.on_flag(flagged);
+    {
+        let mut alone = QUEUES.alone.lock();
+        let at = alone.partition_point(|(first, _)| *first <= first_snapshot);
+        alone.insert(at, (first_snapshot, request));
+    }
+    if let Some(guard) = STORE.baton().take_or_flag(ALONE) {
+        flagged(guard, ALONE);
+    }
+}
+
+/// The baton in the hands of somebody who runs handlers while holding it.
+#[derive(Debug)]
+#[must_use = "let go by `Hold::end`"]
+pub(crate) struct Hold(Guard<Held>);
+
+impl Hold {
+    /// Continues a hold that was handed over by [`Alone::serve`].
+    pub(crate) fn adopt(guard: Guard<Held>) -> Self {
+        Self(guard)
+    }
+
+    /// Commits what ran under this hold: nothing else was committed since it began, so it stands.
+    pub(crate) fn commit(&mut self, attempt: Attempt) -> (Spare, u64) {
+        match commit_one(&mut self.0, attempt) {
+            (spare, Outcome::Committed(version)) => (spare, version),
+            (_, Outcome::Failed(conflict)) => {
+                unreachable!("an attempt under the baton met a newer version: {conflict:?}")
+            }
+        }
+    }
+
+    /// Whether somebody waits for the baton.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.0.flagged(WORK | ALONE)
+    }
+
+    /// Lets go, after committing what is READY.
+    pub(crate) fn end(self) {
+        hold(self.0);
+    }
+}
+
+/// Validates one attempt and makes its writes visible (C4 to C6).
+#[inline]
+fn commit_one(guard: &mut Guard<Held>, mut attempt: Attempt) -> (Spare, Outcome) {
+    if attempt.wrote_nothing() {
+        // Its snapshot is its place; it came here to open its effects behind those of every
+        // version it saw, which were opened under the baton.
+        let version = attempt.view.snapshot();
+        attempt.logs.outbox.open();
+        return (attempt.end(), Outcome::Committed(version));
+    }
+    // (C4) Phase a: all that can fail.
+    if let Err(stale) = attempt.logs.reads.validate(attempt.view.snapshot(), guard) {
+        return (attempt.end(), Outcome::Failed(stale.into()));
+    }
+    guard.reserve(attempt.logs.writes.len());
+    // (C5, C6) Phase b: cannot fail.
+    let version = STORE.watermark() + 1;
+    attempt.logs.writes.link(version, guard);
+    STORE.publish(guard, version);
+    // After the watermark: an effect finds what its handler wrote.
+    attempt.logs.outbox.open();
+    // The announcement ends before the scan that prunes what this commit replaced.
+    (attempt.end(), Outcome::Committed(version))
+}
+
+/// Goes on with the baton until nothing is READY, then lets go.
+fn hold(mut guard: Guard<Held>) {
+    let mut backlog = Vec::new();
+    loop {
+        // (C3)
+        QUEUES.ready.take_all(&mut backlog);
+        if backlog.is_empty() {
+            let spoils = STORE.end_hold(&mut guard, false);
+            if !let_go(guard, 0, spoils) {
+                return;
+            }
+        } else {
+            let finished = commit_some(&mut guard, &mut backlog);
+            let spoils = STORE.end_hold(&mut guard, false);
+            let work_left = let_go(guard, 0, spoils);
+            for (owner, spare, outcome) in finished {
+                owner.finish(spare, outcome);
+            }
+            if !work_left && backlog.is_empty() {
+                return;
+            }
+        }
+        // What is left goes back first, so that whoever gets the baton finds all of it.
+        for ready in backlog.drain(..) {
+            QUEUES.ready.push(ready);
+        }
+        match STORE.baton().take_or_flag(WORK) {
+            Some(again) => guard = again,
+            None => return,
+        }
+    }
+}
+
+type Finished = Vec<(Box<dyn Finish>, Spare, Outcome)>;
+
+/// One hold's share of the backlog: at least one, at most [`HOLD_COMMITS`], until somebody wants to
+/// run alone or [`HOLD_NS`] are over.
+fn commit_some(guard: &mut Guard<Held>, backlog: &mut Vec<Box<Linked<Ready>>>) -> Finished {
+    let began = now_ns();
+    let mut finished = Vec::with_capacity(backlog.len().min(HOLD_COMMITS));
+    let mut waiting = std::mem::take(backlog).into_iter();
+    for ready in waiting.by_ref() {
+        let Ready { attempt, owner } = ready.into_value();
+        let (spare, outcome) = commit_one(guard, attempt);
+        finished.push((owner, spare, outcome));
+        let full = finished.len() == HOLD_COMMITS || guard.flagged(ALONE);
+        // The clock costs about as much as a small commit: every eighth is enough.
+        if full || (finished.len() % 8 == 0 && now_ns() - began > HOLD_NS) {
+            break;
+        }
+    }
+    backlog.extend(waiting);
+    finished
+}
+
+/// Lets go of the baton (C7), or hands it to the oldest request to run alone. Says whether a READY
+/// attempt may be waiting that nobody else was told of.
+fn let_go(mut guard: Guard<Held>, mut flags: u32, spoils: Spoils) -> bool {
+    let work_left = loop {
+        if flags & ALONE != 0 {
+            let (request, more) = {
+                let mut alone = QUEUES.alone.lock();
+                let request = (!alone.is_empty()).then(|| alone.remove(0).1);
+                (request, !alone.is_empty())
+            };
+            if let Some(request) = request {
+                guard.flag(if more { ALONE } else { 0 } | flags & WORK);
+                request.serve(guard);
+                break false;
+            }
+        }
+        match guard.release() {
+            Ok(()) => break flags & WORK != 0,
+            Err((again, more)) => {
+                guard = again;
+                flags = flags & WORK | more;
+            }
+        }
+    };
+    if !spoils.is_empty() {
+        spoils.free();
+    }
+    work_left
+}
+
+/// What [`crate::cell::store::Store::let_go`] does with a guard that others left flags on.
+fn flagged(guard: Guard<Held>, flags: u32) {
+    if let_go(guard, flags, Spoils::default()) {
+        work();
+    }
+}
+
+/// Sees to it that what is READY is committed: by this thread, or by the holder.
+fn work() {
+    if let Some(guard) = STORE.baton().take_or_flag(WORK) {
+        hold(guard);
+    }
+}
+
+/// A thread that waits for one thing to be handed to it.
+struct Waiter<T> {
+    there: AtomicBool,
+    what: Mutex<Option<T>>,
+    thread: Thread,
+}
+
+impl<T> Waiter<T> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            there: AtomicBool::new(false),
+            what: Mutex::new(None),
+            thread: thread::current(),
+        })
+    }
+
+    fn hand(&self, what: T) {
+        *self.what.lock() = Some(what);
+        // Release: the mutex orders the value; the flag only says that it is worth a look.
+        self.there.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+
+    fn wait(&self) -> T {
+        for _ in 0..SPINS {
+            if self.there.load(Ordering::Acquire) {
+                break;
+            }
+            spin_loop();
+        }
+        loop {
+            if self.there.load(Ordering::Acquire)
+                && let Some(what) = self.what.lock().take()
+            {
+                return what;
+            }
+            thread::park();
+        }
+    }
+}
+
+impl Finish for Arc<Waiter<(Spare, Outcome)>> {
+    fn finish(self: Box<Self>, spare: Spare, outcome: Outcome) {
+        self.hand((spare, outcome));
+    }
+}
+
+impl Alone for Arc<Waiter<Guard<Held>>> {
+    fn serve(self: Box<Self>, guard: Guard<Held>) {
+        self.hand(guard);
+    }
+}

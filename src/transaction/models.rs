@@ -1,0 +1,1 @@
+//! Loom models of the protocols in docs/protocol.md.

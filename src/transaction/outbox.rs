@@ -1,0 +1,75 @@
+//! What a handler asked for and gets only if it commits: closures, callbacks, timers.
+
+use super::Transaction;
+use crate::cell::deferred::{self, Deferred};
+use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
+
+/// A callback of the loop: a handler without a request.
+pub(crate) type Callback = Arc<dyn Fn(&Transaction) + Send + Sync>;
+
+/// Where callbacks and timers go: the loop that the handler belongs to.
+pub(crate) trait Home: Send + Sync {
+    /// Runs `callback` as a transaction in a later turn.
+    fn add_callback(&self, callback: Callback);
+    /// The same, not before `delay` has passed.
+    fn call_later(&self, delay: Duration, callback: Callback);
+}
+
+type Effect = Box<dyn FnOnce() + Send>;
+
+/// The effects of one attempt, in order.
+#[derive(Default)]
+pub(crate) struct Outbox(RefCell<Vec<Effect>>);
+
+impl Outbox {
+    /// Adds an effect.
+    pub(crate) fn push(&self, effect: Effect) {
+        self.0.borrow_mut().push(effect);
+    }
+
+    /// Where a savepoint began.
+    pub(crate) fn mark(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Takes back what was asked for since the mark.
+    pub(crate) fn undo_to(&self, mark: usize) {
+        let undone = self.0.borrow_mut().split_off(mark);
+        discard(undone);
+    }
+
+    /// Whether nothing was asked for.
+    #[inline]
+    pub(crate) fn is_empty(&mut self) -> bool {
+        self.0.get_mut().is_empty()
+    }
+
+    /// Hands the effects to the one queue that opens them, in order. Runs no user code, so that the
+    /// holder may call it.
+    #[inline]
+    pub(crate) fn open(&mut self) {
+        for effect in self.0.get_mut().drain(..) {
+            deferred::push(Deferred::Run(effect));
+        }
+    }
+
+    /// Throws the effects away: what they captured is dropped later, where destructors may run.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        if !self.is_empty() {
+            discard(std::mem::take(self.0.get_mut()));
+        }
+    }
+}
+
+fn discard(effects: Vec<Effect>) {
+    if !effects.is_empty() {
+        deferred::push(Deferred::Run(Box::new(move || drop(effects))));
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outbox({})", self.0.borrow().len())
+    }
+}
