@@ -17,11 +17,17 @@ macro_rules! const_fn {
 
 /// One value for the whole process; under loom, one for each execution of a model.
 macro_rules! global {
-    ($(#[$meta:meta])* $vis:vis static $name:ident: $ty:ty = $init:expr;) => {
+    ($(#[$meta:meta])* pub(crate) static $name:ident: $ty:ty = $init:expr;) => {
         #[cfg(not(loom))]
-        $(#[$meta])* $vis static $name: $ty = $init;
+        $(#[$meta])* pub(crate) static $name: $ty = $init;
         #[cfg(loom)]
-        loom::lazy_static! { $(#[$meta])* $vis static ref $name: $ty = $init; }
+        loom::lazy_static! { $(#[$meta])* pub(crate) static ref $name: $ty = $init; }
+    };
+    ($(#[$meta:meta])* static $name:ident: $ty:ty = $init:expr;) => {
+        #[cfg(not(loom))]
+        $(#[$meta])* static $name: $ty = $init;
+        #[cfg(loom)]
+        loom::lazy_static! { $(#[$meta])* static ref $name: $ty = $init; }
     };
 }
 

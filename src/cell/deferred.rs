@@ -1,10 +1,13 @@
-//! What may run user code and was put off: values with destructors, and what handlers asked to be
-//! done after their commit.
+//! What was put off: values with destructors, what handlers asked to be done after their commit, and
+//! memory that could not be freed at once.
 //!
 //! One queue, first in first out, so that effects open in version order; one drainer at a time. It
-//! is drained only on threads of this library (workers, the loop, else a reaper started when first
-//! needed), with no current transaction, each item in a `catch_unwind`: a foreign caller of
-//! `atomically` may hold the very lock that a destructor takes.
+//! is drained only on threads of this library (workers, the loop, the reaper), with no current
+//! transaction, each item in a `catch_unwind`: a foreign caller of `atomically` may hold the very
+//! lock that a destructor takes.
+//!
+//! The *reaper* is a thread that is started when something first has to be freed later, and sleeps
+//! while nothing has. It looks after everybody's garbage, so that no loop and no worker need do so.
 
 use super::node::Version;
 
@@ -17,7 +20,11 @@ pub(crate) enum Deferred {
 }
 
 #[cfg(not(loom))]
-pub(crate) use queue::{adopt_thread, is_adopted, pending, push, settle};
+pub(crate) use queue::{adopt_thread, pending, push, settle, wake_reaper};
+
+/// The models free at once what they can, and have no reaper.
+#[cfg(loom)]
+pub(super) fn wake_reaper() {}
 
 /// Puts a destructor off.
 pub(super) fn dispose_later(version: Version) {
@@ -40,7 +47,8 @@ pub(crate) fn push(item: Deferred) {
 #[cfg(not(loom))]
 mod queue {
     use super::Deferred;
-    use crate::sync::{AtomicBool, Ordering, spawn};
+    use crate::cell::store::STORE;
+    use crate::sync::{AtomicBool, AtomicU32, Ordering, fence, spawn};
     use crossbeam_queue::SegQueue;
     use std::{
         cell::Cell,
@@ -52,6 +60,15 @@ mod queue {
 
     static QUEUE: SegQueue<Deferred> = SegQueue::new();
     static DRAINING: AtomicBool = AtomicBool::new(false);
+    static REAPER_STATE: AtomicU32 = AtomicU32::new(ASLEEP);
+    /// The reaper waits to be woken.
+    const ASLEEP: u32 = 0;
+    /// The reaper comes back by itself, for memory that cannot be freed yet.
+    const NAPPING: u32 = 1;
+    /// The reaper works, or has been woken.
+    const UP: u32 = 2;
+    /// How long a nap is.
+    const NAP: Duration = Duration::from_millis(20);
     static REAPER: OnceLock<Option<Thread>> = OnceLock::new();
 
     thread_local! {
@@ -61,11 +78,6 @@ mod queue {
     /// Says that this thread belongs to the library and may run what was put off.
     pub(crate) fn adopt_thread() {
         ADOPTED.set(true);
-    }
-
-    /// Whether this thread belongs to the library.
-    pub(crate) fn is_adopted() -> bool {
-        ADOPTED.get()
     }
 
     /// Puts an item off. Runs no user code.
@@ -83,10 +95,31 @@ mod queue {
     /// no current transaction and without the baton.
     #[cold]
     pub(crate) fn settle() {
-        if is_adopted() {
+        if ADOPTED.get() {
             drain();
-        } else if let Some(reaper) = REAPER.get_or_init(start_reaper) {
-            reaper.unpark();
+        } else if REAPER_STATE.load(Ordering::Relaxed) != UP {
+            rouse();
+        }
+    }
+
+    /// Says that there is memory to free. Wakes the reaper if it sleeps; if it naps it comes by
+    /// itself.
+    #[inline]
+    pub(crate) fn wake_reaper() {
+        if REAPER_STATE.load(Ordering::Relaxed) == ASLEEP {
+            rouse();
+        }
+    }
+
+    #[cold]
+    fn rouse() {
+        // AcqRel: one of those who come at the same time wakes it.
+        if REAPER_STATE.swap(UP, Ordering::AcqRel) != UP {
+            // Without a thread the values stay queued until a worker or a loop runs: a leak, no
+            // harm.
+            if let Some(reaper) = REAPER.get_or_init(start_reaper) {
+                reaper.unpark();
+            }
         }
     }
 
@@ -94,14 +127,35 @@ mod queue {
         let reaper = spawn("txloop-reaper", || {
             adopt_thread();
             loop {
-                drain();
-                // Bounded, so that values which came through the epoch without a call to `settle`
-                // do not wait for the next one.
-                std::thread::park_timeout(Duration::from_millis(50));
+                reap();
             }
         });
-        // Without a thread the values stay queued until a worker or a loop runs: a leak, no harm.
         reaper.ok().map(|handle| handle.thread().clone())
+    }
+
+    /// Frees what can be freed, then naps if something is left, else sleeps until it is woken.
+    fn reap() {
+        REAPER_STATE.store(UP, Ordering::Relaxed);
+        STORE.collect_idle();
+        drain();
+        // Said before the look, so that what the look misses finds the reaper asleep.
+        REAPER_STATE.store(ASLEEP, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if pending() {
+            return;
+        }
+        if STORE.has_garbage() {
+            // Whoever roused it meanwhile has left a token, which ends the nap at once.
+            let _ = REAPER_STATE.compare_exchange(
+                ASLEEP,
+                NAPPING,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            std::thread::park_timeout(NAP);
+        } else {
+            std::thread::park();
+        }
     }
 
     fn drain() {

@@ -7,7 +7,6 @@
 
 pub(crate) mod boxes;
 pub(crate) mod deferred;
-mod epoch;
 pub(crate) mod labels;
 pub(crate) mod node;
 pub(crate) mod slot;

@@ -8,15 +8,15 @@
 //! | `Header::version` | the holder, before `head` | the same |
 //! | `Header::limbo_next` | the thread that dropped the last handle; then the holder | the holder |
 //! | `VersionHeader::version`, value | the owner of the box, before it is linked | anyone whose snapshot sees it; walkers read only the header |
-//! | `VersionHeader::next` | the holder, linking and unlinking | the holder, and walkers under an epoch pin |
+//! | `VersionHeader::next` | the holder, linking and unlinking | the holder, and walkers |
 //!
-//! A version is freed through the epoch after it was unlinked, because walkers may stand on it; a
-//! cell with its whole chain is freed when no announcement is as old as its drop (docs/protocol.md).
+//! A version is freed when it is unlinked and every walker that may stand on it has ended its walk;
+//! a cell with its whole chain, when no announcement is as old as its drop (docs/protocol.md).
 #![expect(unsafe_code, reason = "version nodes: one of the three files of the cell module")]
 
 use super::{
     labels::Label,
-    slot::{Announcement, RANGE},
+    slot::{Announcement, IDLE, RANGE, Sighting},
     store::STORE,
 };
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, fence};
@@ -36,6 +36,8 @@ pub(crate) struct Header {
     limbo_next: AtomicPtr<Header>,
     label: AtomicU32,
     handles: AtomicU32,
+    #[cfg(loom)]
+    alive: UnsafeCell<bool>,
 }
 
 /// What every version starts with, whatever its type.
@@ -70,6 +72,9 @@ struct Glue {
     dispose: unsafe fn(NonNull<VersionHeader>),
     needs_drop: bool,
     type_name: fn() -> &'static str,
+    /// Drops the value and keeps the node.
+    #[cfg(loom)]
+    poison: unsafe fn(NonNull<VersionHeader>),
 }
 
 struct GlueOf<T>(PhantomData<T>);
@@ -79,7 +84,21 @@ impl<T: Send + Sync + 'static> GlueOf<T> {
         dispose: dispose::<T>,
         needs_drop: std::mem::needs_drop::<T>(),
         type_name: type_name::<T>,
+        #[cfg(loom)]
+        poison: poison::<T>,
     };
+}
+
+/// # Safety
+/// As [`dispose`].
+#[cfg(loom)]
+unsafe fn poison<T>(node: NonNull<VersionHeader>) {
+    // SAFETY: the caller's; the models never free a node.
+    let node = unsafe { node.cast::<VersionNode<T>>().as_ref() };
+    // SAFETY: loom checks that nobody else looks, in any order that it can find.
+    node.header.alive.with_mut(|alive| unsafe { *alive = false });
+    // SAFETY: dropped once; a later look is caught by `alive`.
+    node.value.with_mut(|value| unsafe { ptr::drop_in_place(value) });
 }
 
 /// # Safety
@@ -144,8 +163,12 @@ impl Version {
         }
         // The models keep the memory and mark it, so that a late reader is caught and not undefined.
         #[cfg(loom)]
-        // SAFETY: never freed in the models.
-        unsafe { node.as_ref() }.alive.with_mut(|alive| unsafe { *alive = false });
+        {
+            // SAFETY: alive; never freed in the models.
+            let poison = unsafe { node.as_ref() }.glue.poison;
+            // SAFETY: as `dispose`.
+            unsafe { poison(node) };
+        }
     }
 }
 
@@ -252,6 +275,8 @@ impl<T: Send + Sync + 'static> TVar<T> {
             limbo_next: AtomicPtr::new(ptr::null_mut()),
             label: AtomicU32::new(label.0),
             handles: AtomicU32::new(1),
+            #[cfg(loom)]
+            alive: UnsafeCell::new(true),
         });
         // SAFETY: a box is never null.
         let cell = unsafe { NonNull::new_unchecked(Box::into_raw(cell)) };
@@ -281,7 +306,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let node = if header.version.load(Ordering::Relaxed) <= view.snapshot() {
             head
         } else {
-            walk(header, view.snapshot())
+            walk(header, view)
         };
         // SAFETY: `node` is visible at the snapshot that `view` announces, so it is not freed
         // while the announcement stands, which 'a ends before; this handle gives its type.
@@ -292,35 +317,39 @@ impl<T: Send + Sync + 'static> TVar<T> {
     #[doc(hidden)]
     #[must_use]
     pub fn chain_length(&self) -> usize {
-        let header = self.header();
-        let _pin = super::epoch::pin();
-        let mut node = header.head.load(Ordering::Acquire);
-        let mut length = 0;
-        while !node.is_null() {
-            length += 1;
-            // SAFETY: reached from the head under the pin, so not freed before the pin ends.
-            node = unsafe { &*node }.next.load(Ordering::Acquire);
-        }
-        length
+        STORE.begin(STORE.claim()).while_walking(|| {
+            let mut node = self.header().head.load(Ordering::Acquire);
+            let mut length = 0;
+            while !node.is_null() {
+                length += 1;
+                // SAFETY: linked when the walk began or later, so not freed before it ends.
+                node = unsafe { &*node }.next.load(Ordering::Acquire);
+            }
+            length
+        })
     }
 }
 
-/// The slow half of a read (R3): the newest version at or below `snapshot`.
+/// The slow half of a read (R3): the newest version that the view sees.
 #[cold]
 #[inline(never)]
-fn walk(header: &Header, snapshot: u64) -> *mut VersionHeader {
-    let _pin = super::epoch::pin();
-    // Reloaded under the pin: what was loaded before it may be freed by now.
-    let mut node = header.head.load(Ordering::Acquire);
-    loop {
-        // SAFETY: reached from the head under the pin, so not freed before the pin ends. Never
-        // null: the initial version has number 0, which ends every walk.
-        let version = unsafe { &*node };
-        if version.version <= snapshot {
-            return node;
+fn walk(header: &Header, view: &Announcement) -> *mut VersionHeader {
+    view.while_walking(|| {
+        // Reloaded inside the walk: what was loaded before it may be freed by now.
+        let mut node = header.head.load(Ordering::Acquire);
+        loop {
+            // SAFETY: linked when the walk began or later, so not freed before it ends. Never
+            // null: the version visible at an announced snapshot is in the chain.
+            let version = unsafe { &*node };
+            #[cfg(loom)]
+            // SAFETY: never freed in the models.
+            version.alive.with(|alive| assert!(unsafe { *alive }, "a walk over a freed version"));
+            if version.version <= view.snapshot() {
+                return node;
+            }
+            node = version.next.load(Ordering::Acquire);
         }
-        node = version.next.load(Ordering::Acquire);
-    }
+    })
 }
 
 impl<T: Send + Sync + 'static> Clone for TVar<T> {
@@ -365,7 +394,11 @@ impl CellRef {
     #[inline(always)]
     fn header(&self) -> &Header {
         // SAFETY: the invariant of the type.
-        unsafe { self.0.as_ref() }
+        let header = unsafe { self.0.as_ref() };
+        #[cfg(loom)]
+        // SAFETY: never freed in the models.
+        header.alive.with(|alive| assert!(unsafe { *alive }, "a cell used after free"));
+        header
     }
 
     /// The address, as a number for logs: never an identity across time.
@@ -442,8 +475,8 @@ impl CellRef {
             let older = version.next.load(Ordering::Relaxed);
             // Release: a walker that comes past the gap finds the older versions whole.
             newer.next.store(older, Ordering::Release);
-            // SAFETY: unlinked here and once, so owned; walkers are covered by the epoch that the
-            // caller retires it through.
+            // SAFETY: unlinked here and once, so owned; the caller keeps it while somebody may
+            // stand on it.
             retired.push(Version(unsafe { NonNull::new_unchecked(node) }));
         }
         kept != header.head.load(Ordering::Relaxed)
@@ -487,6 +520,9 @@ impl Drop for DeadCell {
         #[cfg(loom)]
         // SAFETY: never freed in the models.
         let header = unsafe { self.0.as_ref() };
+        #[cfg(loom)]
+        // SAFETY: loom checks that nobody else looks, in any order that it can find.
+        header.alive.with_mut(|alive| unsafe { *alive = false });
         let mut node = header.head.load(Ordering::Relaxed);
         while let Some(owned) = NonNull::new(node) {
             // SAFETY: in the chain that belongs to this call now.
@@ -547,12 +583,14 @@ pub(super) struct Active {
     exact: Vec<u64>,
     /// The lowest end of a range: every snapshot from here up counts. `u64::MAX` when there is none.
     range: u64,
+    /// The slots under which somebody walks a chain.
+    walking: Vec<usize>,
 }
 
 impl Active {
     crate::sync::const_fn! {
         pub(super) fn new() -> Self {
-            Self { exact: Vec::new(), range: u64::MAX }
+            Self { exact: Vec::new(), range: u64::MAX, walking: Vec::new() }
         }
     }
 
@@ -560,15 +598,26 @@ impl Active {
     pub(super) fn clear(&mut self) {
         self.exact.clear();
         self.range = u64::MAX;
+        self.walking.clear();
     }
 
-    /// Adds an announcement as it stood in its slot.
-    pub(super) fn add(&mut self, announced: u64) {
-        if announced & RANGE == 0 {
-            self.exact.push(announced);
-        } else {
-            self.range = self.range.min(announced & !RANGE);
+    /// Adds what the scan saw of one slot.
+    pub(super) fn add(&mut self, seen: Sighting) {
+        if seen.walking {
+            self.walking.push(seen.slot);
         }
+        // IDLE first: it has the bit of a range, too.
+        if seen.announced == IDLE {
+        } else if seen.announced & RANGE == 0 {
+            self.exact.push(seen.announced);
+        } else {
+            self.range = self.range.min(seen.announced & !RANGE);
+        }
+    }
+
+    /// The slots under which somebody walked at the scan.
+    pub(super) fn walking(&self) -> &[usize] {
+        &self.walking
     }
 
     /// Ends the scan.

@@ -42,7 +42,26 @@ pub const MAX_VIEWS: usize = SLOTS_PER_BLOCK * BLOCKS;
 
 struct Block {
     occupied: AtomicU64,
-    announced: [CachePadded<AtomicU64>; SLOTS_PER_BLOCK],
+    words: [CachePadded<Words>; SLOTS_PER_BLOCK],
+}
+
+/// What others see of a slot.
+struct Words {
+    /// [`IDLE`], a snapshot, or a lower end with [`RANGE`].
+    announced: AtomicU64,
+    /// How many threads walk a chain under this slot now: a snapshot may be shared by several.
+    walkers: AtomicU32,
+}
+
+/// What a scan sees of a slot that is in use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sighting {
+    /// The slot's number.
+    pub(crate) slot: usize,
+    /// What it announces, possibly [`IDLE`].
+    pub(crate) announced: u64,
+    /// Whether somebody walks a chain under it.
+    pub(crate) walking: bool,
 }
 
 /// The slab of slots. Blocks are made when first needed and never freed: a scan costs the slots in
@@ -71,7 +90,12 @@ impl Registry {
     fn grow(&self, index: usize) -> &'static Block {
         let fresh = Box::into_raw(Box::new(Block {
             occupied: AtomicU64::new(0),
-            announced: std::array::from_fn(|_| CachePadded::new(AtomicU64::new(IDLE))),
+            words: std::array::from_fn(|_| {
+                CachePadded::new(Words {
+                    announced: AtomicU64::new(IDLE),
+                    walkers: AtomicU32::new(0),
+                })
+            }),
         }));
         let published = self.blocks[index].compare_exchange(
             ptr::null_mut(),
@@ -103,7 +127,7 @@ impl Registry {
                     // AcqRel: the slot's last owner put IDLE there before it freed the bit.
                     let before = block.occupied.fetch_or(1 << bit, Ordering::AcqRel);
                     if before & (1 << bit) == 0 {
-                        return Slot { announced: &block.announced[bit as usize], block, bit };
+                        return Slot { words: &block.words[bit as usize], block, bit };
                     }
                     occupied = before | (1 << bit);
                 }
@@ -112,8 +136,8 @@ impl Registry {
         }
     }
 
-    /// Calls `each` with every announcement that is not idle (P2). The caller has fenced.
-    pub(crate) fn scan(&self, mut each: impl FnMut(u64)) {
+    /// Calls `each` with every slot in use (P2). The caller has fenced.
+    pub(crate) fn scan(&self, mut each: impl FnMut(Sighting)) {
         for index in 0..BLOCKS {
             // Blocks are made in order, so the first missing one is the end.
             let Some(block) = self.block(index) else { return };
@@ -121,11 +145,14 @@ impl Registry {
             while occupied != 0 {
                 let bit = occupied.trailing_zeros() as usize;
                 occupied &= occupied - 1;
-                // Acquire: what this slot's earlier views read happened before what the caller frees.
-                let announced = block.announced[bit].load(Ordering::Acquire);
-                if announced != IDLE {
-                    each(announced);
-                }
+                let words = &block.words[bit];
+                // Acquire, both: what this slot's earlier views and walks read happened before
+                // what the caller frees.
+                each(Sighting {
+                    slot: index * SLOTS_PER_BLOCK + bit,
+                    announced: words.announced.load(Ordering::Acquire),
+                    walking: words.walkers.load(Ordering::Acquire) != 0,
+                });
             }
         }
     }
@@ -133,7 +160,7 @@ impl Registry {
 
 /// A claimed slot that announces nothing. Dropping it gives the slot back.
 pub(crate) struct Slot {
-    announced: &'static AtomicU64,
+    words: &'static Words,
     block: &'static Block,
     bit: u32,
 }
@@ -144,14 +171,14 @@ impl Slot {
     pub(crate) fn announce(self, watermark: &AtomicU64) -> Announcement {
         // (B2) Any earlier watermark is a safe lower end of the range.
         let lower = watermark.load(Ordering::Relaxed);
-        self.announced.store(lower | RANGE, Ordering::Release);
+        self.words.announced.store(lower | RANGE, Ordering::Release);
         // (B3) Pairs with the fence before a scan (P1): either the scan sees the range, or the
         // load below sees the watermark of that scan.
         fence(Ordering::SeqCst);
         // (B4) Acquire: every version up to `snapshot` was linked before.
         let snapshot = watermark.load(Ordering::Acquire);
         // (B5)
-        self.announced.store(snapshot, Ordering::Release);
+        self.words.announced.store(snapshot, Ordering::Release);
         Announcement { slot: self, snapshot }
     }
 }
@@ -184,10 +211,23 @@ impl Announcement {
         self.snapshot
     }
 
+    /// Walks a chain (R3): what is linked when `walk` begins is not freed before it ends.
+    pub(crate) fn while_walking<R>(&self, walk: impl FnOnce() -> R) -> R {
+        let walkers = &self.slot.words.walkers;
+        walkers.fetch_add(1, Ordering::Relaxed);
+        // Pairs with the fence before a scan: either the scan sees the walker, or the walker
+        // finds what was unlinked before that scan already gone.
+        fence(Ordering::SeqCst);
+        let found = walk();
+        // Release: the walk happens before what a scan that misses it frees.
+        walkers.fetch_sub(1, Ordering::Release);
+        found
+    }
+
     /// A second view of the same snapshot in a slot of its own. Exact from the start, because
     /// `self` protects the snapshot until the new announcement stands.
     pub(crate) fn again(&self, slot: Slot) -> Announcement {
-        slot.announced.store(self.snapshot, Ordering::Release);
+        slot.words.announced.store(self.snapshot, Ordering::Release);
         Announcement { slot, snapshot: self.snapshot }
     }
 
@@ -195,7 +235,7 @@ impl Announcement {
     /// sees this frees.
     #[inline]
     pub(crate) fn end(self) -> Slot {
-        self.slot.announced.store(IDLE, Ordering::Release);
+        self.slot.words.announced.store(IDLE, Ordering::Release);
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped, so the slot is moved out exactly once.
         unsafe { ptr::read(&this.slot) }
@@ -204,7 +244,7 @@ impl Announcement {
 
 impl Drop for Announcement {
     fn drop(&mut self) {
-        self.slot.announced.store(IDLE, Ordering::Release);
+        self.slot.words.announced.store(IDLE, Ordering::Release);
     }
 }
 
@@ -319,7 +359,7 @@ impl<H> fmt::Debug for Guard<H> {
     }
 }
 
-/// A value that can be linked into a [`ReadyList`] without a further allocation.
+/// A value in the box with which it is linked into a [`ReadyList`].
 pub(crate) struct Linked<T> {
     next: *mut Linked<T>,
     value: T,
@@ -334,8 +374,8 @@ impl<T> Linked<T> {
         Box::new(Self { next: ptr::null_mut(), value })
     }
 
-    /// The payload, out of its box.
-    pub(crate) fn into_value(self: Box<Self>) -> T {
+    /// The payload.
+    pub(crate) fn into_value(self) -> T {
         self.value
     }
 }

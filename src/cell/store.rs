@@ -2,8 +2,8 @@
 //!
 //! One for the process. Executors, loops and foreign threads share it.
 
+use super::deferred;
 use super::{
-    epoch,
     node::{Active, CellRef, DeadCell, Limbo, Version},
     slot::{Announcement, Baton, Guard, Registry, Slot},
 };
@@ -12,11 +12,19 @@ use crossbeam_utils::CachePadded;
 use std::{collections::VecDeque, sync::OnceLock};
 
 /// Every so many dropped cells, whoever drops one tries to collect.
+#[cfg(not(loom))]
 const COLLECT_EVERY: usize = 64;
+#[cfg(loom)]
+const COLLECT_EVERY: usize = 1;
 /// How many queued cells one hold looks at again.
 const SECOND_LOOKS: usize = 16;
-/// How many unlinked versions are retired together.
-const RETIRE_TOGETHER: usize = 64;
+/// The same for a collection by an idle thread.
+const SECOND_LOOKS_IDLE: usize = 1024;
+/// How many unlinked versions are freed together.
+#[cfg(not(loom))]
+const RETIRE_TOGETHER: usize = 16;
+#[cfg(loom)]
+const RETIRE_TOGETHER: usize = 1;
 
 global! {
     /// The process's store.
@@ -40,8 +48,11 @@ pub(crate) struct Store {
 pub(crate) struct Held {
     /// Cells that got a new version in this hold.
     touched: Vec<CellRef>,
-    /// Unlinked versions that were not given to the epoch yet.
+    /// Versions unlinked since the last scan that looked for walkers.
     retired: Vec<Version>,
+    /// Versions unlinked before, and the slots whose walkers may still stand on them.
+    stood_on: Vec<Version>,
+    walkers: Vec<usize>,
     /// Cells whose old versions are still seen by somebody.
     second_look: VecDeque<CellRef>,
     /// Dropped cells, each batch with the watermark at which it was taken from limbo.
@@ -55,6 +66,8 @@ pub(crate) struct Held {
 pub(crate) struct Spoils {
     versions: Vec<Version>,
     cells: Vec<DeadCell>,
+    /// Whether something is left that a later collection has to free.
+    more: bool,
 }
 
 impl Store {
@@ -66,6 +79,8 @@ impl Store {
                 baton: Baton::new(Held {
                     touched: Vec::new(),
                     retired: Vec::new(),
+                    stood_on: Vec::new(),
+                    walkers: Vec::new(),
                     second_look: VecDeque::new(),
                     dropped: VecDeque::new(),
                     active: Active::new(),
@@ -127,6 +142,10 @@ impl Store {
         // Relaxed: a rough count.
         if (self.dropped.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(COLLECT_EVERY) {
             self.try_collect();
+        } else {
+            // Pairs with the fence of the reaper, which says that it sleeps and then looks.
+            fence(Ordering::SeqCst);
+            deferred::wake_reaper();
         }
     }
 
@@ -150,52 +169,56 @@ impl Store {
             // Relaxed: the holder stored it.
             held.dropped.push_back((self.watermark.load(Ordering::Relaxed), cells));
         }
-        let idle = held.touched.is_empty()
-            && held.second_look.is_empty()
-            && held.dropped.is_empty()
-            && held.retired.is_empty();
-        if idle {
+        if held.touched.is_empty() && !held.has_garbage() {
             return Spoils::default();
         }
+        let mut spoils = Spoils::default();
         held.scan(&self.registry);
+        if held.retired.len() >= RETIRE_TOGETHER || flush || !held.stood_on.is_empty() {
+            held.release_unlinked(&mut spoils.versions);
+        }
         held.prune_touched();
         held.look_again(flush);
-        let mut spoils = Spoils::default();
         held.free_dropped(&mut spoils.cells);
-        if held.retired.len() >= RETIRE_TOGETHER || flush {
-            spoils.versions = std::mem::take(&mut held.retired);
-        }
+        spoils.more = held.has_garbage();
         spoils
     }
 
-    /// Whether an idle collection would find something to do.
+    /// Whether a collection would find something to do.
     #[cfg(not(loom))]
-    pub(crate) fn has_garbage(&'static self) -> bool {
+    pub(super) fn has_garbage(&'static self) -> bool {
         if !self.limbo.is_empty() {
             return true;
         }
         // Whoever holds the baton makes garbage or frees it: look again later.
         let Some(guard) = self.baton.try_take() else { return true };
-        let garbage =
-            !(guard.retired.is_empty() && guard.second_look.is_empty() && guard.dropped.is_empty());
+        let garbage = guard.has_garbage();
         self.let_go(guard);
         garbage
     }
 
-    /// For idle threads: looks at every queued cell again, frees what it can, and pushes the epoch
-    /// on. Runs no user code; call [`super::deferred::settle`] afterwards.
+    /// For the reaper: looks at queued cells again and frees what it can. Runs no user code.
     #[cfg(not(loom))]
     pub(crate) fn collect_idle(&'static self) {
-        if let Some(mut guard) = self.baton.try_take() {
-            let spoils = self.end_hold(&mut guard, true);
-            self.let_go(guard);
-            spoils.free();
+        // Twice: what the first unlinks, a later scan frees.
+        for _ in 0..2 {
+            if let Some(mut guard) = self.baton.try_take() {
+                let spoils = self.end_hold(&mut guard, true);
+                self.let_go(guard);
+                drop(spoils);
+            }
         }
-        epoch::advance();
     }
 }
 
 impl Held {
+    fn has_garbage(&self) -> bool {
+        !(self.retired.is_empty()
+            && self.stood_on.is_empty()
+            && self.second_look.is_empty()
+            && self.dropped.is_empty())
+    }
+
     /// Makes room for `writes` more cells, so that linking cannot fail.
     pub(crate) fn reserve(&mut self, writes: usize) {
         self.touched.reserve(writes);
@@ -212,8 +235,24 @@ impl Held {
     fn scan(&mut self, registry: &Registry) {
         fence(Ordering::SeqCst);
         self.active.clear();
-        registry.scan(|announced| self.active.add(announced));
+        registry.scan(|sighting| self.active.add(sighting));
         self.active.sort();
+    }
+
+    /// (P5) Frees versions that were unlinked before this hold's scan and that no walker stands
+    /// on: none walked at the scan, or each that did was seen at rest since.
+    fn release_unlinked(&mut self, free: &mut Vec<Version>) {
+        let walking = self.active.walking();
+        self.walkers.retain(|slot| walking.contains(slot));
+        if self.walkers.is_empty() {
+            free.append(&mut self.stood_on);
+            if walking.is_empty() {
+                free.append(&mut self.retired);
+            } else {
+                std::mem::swap(&mut self.stood_on, &mut self.retired);
+                self.walkers.extend_from_slice(walking);
+            }
+        }
     }
 
     /// (P3) Prunes what this hold wrote.
@@ -226,8 +265,8 @@ impl Held {
     }
 
     /// (P4) Prunes cells that had old versions in use when they were last looked at.
-    fn look_again(&mut self, all: bool) {
-        let looks = if all { usize::MAX } else { SECOND_LOOKS };
+    fn look_again(&mut self, idle: bool) {
+        let looks = if idle { SECOND_LOOKS_IDLE } else { SECOND_LOOKS };
         for _ in 0..looks.min(self.second_look.len()) {
             let Some(cell) = self.second_look.pop_front() else { return };
             if cell.prune(&self.active, &mut self.retired) {
@@ -260,14 +299,15 @@ impl Held {
 }
 
 impl Spoils {
-    /// Frees. Called without the baton; runs no user code.
+    /// Frees, and sees to it that what is left will be. Called without the baton; runs no user
+    /// code.
     pub(crate) fn free(self) {
-        epoch::retire(self.versions);
+        drop(self.versions);
         drop(self.cells);
-    }
-
-    /// Whether there is nothing to free.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.versions.is_empty() && self.cells.is_empty()
+        if self.more {
+            // The reaper says that it sleeps before it looks under the baton, so a hold that comes
+            // after its look finds it asleep.
+            deferred::wake_reaper();
+        }
     }
 }

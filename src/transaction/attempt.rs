@@ -7,7 +7,7 @@ use crate::cell::{
     slot::{Announcement, Slot},
     store::STORE,
 };
-use crate::sync::Arc;
+use std::sync::Arc;
 
 /// What an attempt has gathered.
 #[derive(Default)]

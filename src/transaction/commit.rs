@@ -74,7 +74,6 @@ impl Queues {
 
 /// Commits an attempt that wrote something, or gives it back because the baton is held.
 #[inline]
-#[expect(clippy::result_large_err, reason = "not an error: the attempt, moved back")]
 pub(crate) fn try_commit(attempt: Attempt) -> Result<(Spare, Outcome), Attempt> {
     match STORE.baton().try_take() {
         Some(mut guard) => {
@@ -187,7 +186,7 @@ fn commit_one(guard: &mut Guard<Held>, mut attempt: Attempt) -> (Spare, Outcome)
 
 /// Goes on with the baton until nothing is READY, then lets go.
 fn hold(mut guard: Guard<Held>) {
-    let mut backlog = Vec::new();
+    let mut backlog = Backlog::new();
     loop {
         // (C3)
         QUEUES.ready.take_all(&mut backlog);
@@ -218,11 +217,13 @@ fn hold(mut guard: Guard<Held>) {
     }
 }
 
+/// READY attempts that were taken off the list, in the boxes in which they may have to go back.
+type Backlog = Vec<Box<Linked<Ready>>>;
 type Finished = Vec<(Box<dyn Finish>, Spare, Outcome)>;
 
 /// One hold's share of the backlog: at least one, at most [`HOLD_COMMITS`], until somebody wants to
 /// run alone or [`HOLD_NS`] are over.
-fn commit_some(guard: &mut Guard<Held>, backlog: &mut Vec<Box<Linked<Ready>>>) -> Finished {
+fn commit_some(guard: &mut Guard<Held>, backlog: &mut Backlog) -> Finished {
     let began = now_ns();
     let mut finished = Vec::with_capacity(backlog.len().min(HOLD_COMMITS));
     let mut waiting = std::mem::take(backlog).into_iter();
@@ -264,9 +265,7 @@ fn let_go(mut guard: Guard<Held>, mut flags: u32, spoils: Spoils) -> bool {
             }
         }
     };
-    if !spoils.is_empty() {
-        spoils.free();
-    }
+    spoils.free();
     work_left
 }
 

@@ -1,1 +1,228 @@
-//! Loom models of the protocols in docs/protocol.md.
+//! Loom models of the protocols in docs/protocol.md, run on the code itself.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --release --lib models`. Each model names the invariants that
+//! it guards; docs/mutations.md lists the changes to the code that each of them must refuse. Values
+//! are freed by marking them, so that a read after free fails an assertion.
+
+use super::{
+    attempt::{Attempt, Spare},
+    commit::{self, Alone, Finish, Hold, Outcome},
+};
+use crate::cell::{TVar, node::Origin, slot::Guard, store::Held};
+use loom::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+/// Explores every schedule with at most `preemptions` forced switches.
+fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.check(f);
+}
+
+fn begin() -> Attempt {
+    Spare::new().begin()
+}
+
+fn set<T: Send + Sync + 'static>(attempt: &Attempt, cell: &TVar<T>, value: T) {
+    attempt.logs.writes.set(cell, value, Origin::default());
+}
+
+/// Reads as a transaction does: logged.
+fn get<'a, T: Send + Sync + 'static>(attempt: &'a Attempt, cell: &TVar<T>) -> &'a T {
+    attempt.logs.reads.push(cell.cell());
+    cell.read_at(&attempt.view)
+}
+
+fn commit(attempt: Attempt) -> bool {
+    matches!(commit::commit_and_wait(attempt).1, Outcome::Committed(_))
+}
+
+fn write<T: Send + Sync + 'static>(cell: &TVar<T>, value: T) {
+    let attempt = begin();
+    set(&attempt, cell, value);
+    assert!(commit(attempt), "a blind write cannot fail");
+}
+
+/// I1, I5, I6: a view sees exactly the version of its snapshot, whatever is linked and pruned
+/// beside it. The value of the cell is the number of its version.
+#[test]
+fn a_view_sees_its_snapshot() {
+    model(3, || {
+        let cell = TVar::new(0_u64);
+        let written = cell.clone();
+        let writer = thread::spawn(move || {
+            write(&written, 1);
+            write(&written, 2);
+        });
+        let attempt = begin();
+        assert_eq!(*cell.read_at(&attempt.view), attempt.view.snapshot());
+        assert_eq!(*cell.read_at(&attempt.view), attempt.view.snapshot());
+        drop(attempt);
+        writer.join().expect("no panic");
+    });
+}
+
+/// I5: a walk down a chain never stands on a version that was freed, though it may stand on one that
+/// was unlinked.
+#[test]
+fn a_walker_stands_on_nothing_freed() {
+    model(2, || {
+        let cell = TVar::new(0_u64);
+        let written = cell.clone();
+        let attempt = begin();
+        let writer = thread::spawn(move || {
+            for value in 1..=3 {
+                write(&written, value);
+            }
+        });
+        assert_eq!(*cell.read_at(&attempt.view), 0);
+        drop(attempt);
+        writer.join().expect("no panic");
+    });
+}
+
+/// I1: two cells written together are seen together.
+#[test]
+fn a_view_sees_whole_commits() {
+    model(3, || {
+        let (a, b) = (TVar::new(0_u64), TVar::new(0_u64));
+        let (a2, b2) = (a.clone(), b.clone());
+        let writer = thread::spawn(move || {
+            let attempt = begin();
+            set(&attempt, &a2, 1);
+            set(&attempt, &b2, 1);
+            assert!(commit(attempt));
+        });
+        let attempt = begin();
+        assert_eq!(a.read_at(&attempt.view), b.read_at(&attempt.view));
+        drop(attempt);
+        writer.join().expect("no panic");
+    });
+}
+
+/// I2: of two transactions that each read what the other writes, one does not commit.
+#[test]
+fn write_skew_is_refused() {
+    model(2, || {
+        let (a, b) = (TVar::new(0_u64), TVar::new(0_u64));
+        let (a2, b2) = (a.clone(), b.clone());
+        let other = thread::spawn(move || {
+            let attempt = begin();
+            let seen = *get(&attempt, &a2);
+            set(&attempt, &b2, seen + 1);
+            commit(attempt)
+        });
+        let attempt = begin();
+        let seen = *get(&attempt, &b);
+        set(&attempt, &a, seen + 1);
+        let mine = commit(attempt);
+        let theirs = other.join().expect("no panic");
+        assert!(mine || theirs, "one of them is first");
+        let attempt = begin();
+        let (a, b) = (*a.read_at(&attempt.view), *b.read_at(&attempt.view));
+        match (mine, theirs) {
+            (true, true) => assert_eq!(a.max(b), 2, "both committed: one saw the other"),
+            _ => assert_eq!(a + b, 1, "one committed"),
+        }
+    });
+}
+
+/// Counts what became of READY attempts.
+struct Count(Arc<AtomicUsize>);
+
+impl Finish for Count {
+    fn finish(self: Box<Self>, _: Spare, outcome: Outcome) {
+        assert!(matches!(outcome, Outcome::Committed(_)));
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// I3: every READY attempt is finished by somebody, without anybody waiting for it.
+#[test]
+fn no_ready_attempt_is_lost() {
+    model(3, || {
+        let done = Arc::new(AtomicUsize::new(0));
+        let submit = |done: &Arc<AtomicUsize>| {
+            let cell = TVar::new(0_u64);
+            let attempt = begin();
+            set(&attempt, &cell, 1);
+            commit::submit(attempt, Box::new(Count(Arc::clone(done))));
+        };
+        let theirs = Arc::clone(&done);
+        let other = thread::spawn(move || submit(&theirs));
+        submit(&done);
+        other.join().expect("no panic");
+        assert_eq!(done.load(Ordering::Relaxed), 2);
+    });
+}
+
+/// Runs alone at once, and counts.
+struct ServeNow(Arc<AtomicUsize>);
+
+impl Alone for ServeNow {
+    fn serve(self: Box<Self>, guard: Guard<Held>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Hold::adopt(guard).end();
+    }
+}
+
+/// I3: nor is a request to run alone, beside one that commits.
+#[test]
+fn no_request_to_run_alone_is_lost() {
+    model(3, || {
+        let done = Arc::new(AtomicUsize::new(0));
+        let theirs = Arc::clone(&done);
+        let other = thread::spawn(move || {
+            let cell = TVar::new(0_u64);
+            let attempt = begin();
+            set(&attempt, &cell, 1);
+            commit::submit(attempt, Box::new(Count(theirs)));
+        });
+        commit::request_alone(0, Box::new(ServeNow(Arc::clone(&done))));
+        other.join().expect("no panic");
+        assert_eq!(done.load(Ordering::Relaxed), 2);
+    });
+}
+
+/// I5: a cell whose handle lies in a version that is replaced stays until no view can reach it.
+#[test]
+fn a_dropped_cell_outlives_its_readers() {
+    model(3, || {
+        let outer = TVar::new(TVar::new(7_u64));
+        let replaced = outer.clone();
+        let writer = thread::spawn(move || {
+            write(&replaced, TVar::new(8));
+            write(&replaced, TVar::new(9));
+        });
+        let attempt = begin();
+        let inner = outer.read_at(&attempt.view);
+        assert_eq!(*inner.read_at(&attempt.view), 7 + attempt.view.snapshot());
+        drop(attempt);
+        writer.join().expect("no panic");
+    });
+}
+
+/// I5: a cell that an attempt has in its logs stays until its outcome, though its last handle was
+/// dropped and others collect meanwhile.
+#[test]
+fn a_cell_in_the_logs_outlives_its_handle() {
+    model(2, || {
+        let (mine, other) = (TVar::new(7_u64), TVar::new(0_u64));
+        let writer = thread::spawn(move || write(&other, 1));
+        let attempt = begin();
+        let seen = get(&attempt, &mine);
+        drop(mine);
+        assert_eq!(*seen, 7);
+        // Validation looks at the cell again.
+        let fresh = TVar::new(0_u64);
+        set(&attempt, &fresh, 1);
+        assert!(commit(attempt));
+        writer.join().expect("no panic");
+    });
+}

@@ -125,10 +125,10 @@ pub fn snapshot<R>(f: impl Fn(&Snapshot) -> R) -> R {
             None => unreachable!("tested above"),
         });
     }
-    let (spare, result) = view_once(attempt::take(), f);
+    let (spare, _, result) = view_once(attempt::take(), f);
     attempt::keep(spare);
     match result {
-        Ok((answer, _)) => answer,
+        Ok(answer) => answer,
         Err(payload) => resume_unwind(payload),
     }
 }
@@ -138,12 +138,12 @@ pub fn snapshot<R>(f: impl Fn(&Snapshot) -> R) -> R {
 pub(crate) fn view_once<R>(
     spare: Spare,
     f: impl FnOnce(&Snapshot) -> R,
-) -> (Spare, Result<(R, u64), Payload>) {
+) -> (Spare, u64, Result<R, Payload>) {
     let (slot, logs) = spare.split();
     let snapshot = Snapshot::new(crate::cell::store::STORE.begin(slot));
     let version = snapshot.version();
     let result = catch_unwind(AssertUnwindSafe(|| VIEWING.enter(Some(&snapshot), || f(&snapshot))));
-    (Spare::join(snapshot.into_view().end(), logs), result.map(|answer| (answer, version)))
+    (Spare::join(snapshot.into_view().end(), logs), version, result)
 }
 
 /// Runs `f` once as an attempt, without deciding its outcome.
@@ -283,9 +283,9 @@ impl<T: Send + Sync + 'static> crate::TVar<T> {
     #[track_caller]
     pub fn with<R>(&self, f: impl FnOnce(&T) -> R) -> R {
         let f = Cell::new(Some(f));
-        snapshot(|s| {
-            let f = f.take().expect("a snapshot runs its closure once");
-            f(s.get(self))
+        snapshot(|s| match f.take() {
+            Some(f) => f(s.get(self)),
+            None => unreachable!("a snapshot runs its closure once"),
         })
     }
 }

@@ -9,11 +9,13 @@ use crate::cell::{
     node::{CellRef, Origin},
     slot::Announcement,
 };
-use crate::sync::{AtomicBool, Ordering, Table};
+use crate::sync::{AtomicBool, Ordering, Table, global};
 use std::{cell::Cell, fmt, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
 
-/// Whether reads and writes note their place in the source: on while a conflict log is written.
-static PLACES: AtomicBool = AtomicBool::new(false);
+global! {
+    /// Whether reads and writes note their place in the source: on while a conflict log is written.
+    static PLACES: AtomicBool = AtomicBool::new(false);
+}
 
 /// Turns the noting of places on. Attempts that run already go on without.
 pub(crate) fn keep_places() {

@@ -1,0 +1,104 @@
+//! What other threads have of a loop: a way to give it callbacks and to stop it.
+
+use super::reactor::WakeUp;
+use super::timers::TimerId;
+use crate::sync::{AtomicU64, Ordering, now_ns};
+use crate::transaction::{
+    Transaction,
+    outbox::{Callback, Home},
+};
+use crossbeam_queue::SegQueue;
+use std::{fmt, sync::Arc, time::Duration};
+
+pub(super) enum Message {
+    Callback(Callback),
+    Timer(u64, TimerId, Callback),
+    Cancel(TimerId),
+    Stop,
+}
+
+/// The loop's letter box. Pushing is lock-free; only a sleeping loop is woken.
+pub(super) struct Mailbox {
+    pub(super) messages: SegQueue<Message>,
+    wake: Arc<WakeUp>,
+    timers: AtomicU64,
+}
+
+impl Mailbox {
+    pub(super) fn new(wake: Arc<WakeUp>) -> Arc<Self> {
+        Arc::new(Self { messages: SegQueue::new(), wake, timers: AtomicU64::new(0) })
+    }
+
+    fn post(&self, message: Message) {
+        self.messages.push(message);
+        self.wake.wake();
+    }
+
+    /// A fresh name for a timer.
+    pub(super) fn timer_id(&self) -> TimerId {
+        TimerId(self.timers.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// When a delay from now is over.
+pub(super) fn deadline(delay: Duration) -> u64 {
+    now_ns().saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX))
+}
+
+impl Home for Mailbox {
+    fn add_callback(&self, callback: Callback) {
+        self.post(Message::Callback(callback));
+    }
+
+    fn call_later(&self, delay: Duration, callback: Callback) {
+        self.post(Message::Timer(deadline(delay), self.timer_id(), callback));
+    }
+}
+
+/// A loop, as other threads have it. Cheap to clone.
+///
+/// Everything here acts at once, also inside a handler: if the handler is run again, it acts again.
+/// What a handler wants done once goes through [`Transaction::add_callback`] or
+/// [`Transaction::on_commit`].
+#[derive(Clone)]
+pub struct Handle(pub(super) Arc<Mailbox>);
+
+impl Handle {
+    /// Has the loop run `f` as a transaction in its next turn.
+    ///
+    /// # Re-run
+    /// `f` may be called several times; only the last call counts. This method is not undone.
+    pub fn call_soon_threadsafe(&self, f: impl Fn(&Transaction) + Send + Sync + 'static) {
+        self.0.add_callback(Arc::new(f));
+    }
+
+    /// The same, not before `delay` has passed.
+    ///
+    /// # Re-run
+    /// As [`Handle::call_soon_threadsafe`].
+    pub fn call_later(
+        &self,
+        delay: Duration,
+        f: impl Fn(&Transaction) + Send + Sync + 'static,
+    ) -> TimerId {
+        let id = self.0.timer_id();
+        self.0.post(Message::Timer(deadline(delay), id, Arc::new(f)));
+        id
+    }
+
+    /// Cancels a timer, unless it has run.
+    pub fn cancel(&self, timer: TimerId) {
+        self.0.post(Message::Cancel(timer));
+    }
+
+    /// Ends the loop after its present turn, when everything under way has ended.
+    pub fn stop(&self) {
+        self.0.post(Message::Stop);
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle")
+    }
+}

@@ -1,0 +1,242 @@
+//! Running tasks on one thread: a worker's, or the loop's for inline batches.
+
+use super::{
+    core::{Core, Work},
+    job::{Ended, Kind, Task, Verdict},
+};
+use crate::cell::deferred;
+use crate::conflict_log::Outcome as Booked;
+use crate::sync::{Arc, now_ns};
+use crate::transaction::{
+    attempt::{Attempt, Spare},
+    commit::{self, Hold, Outcome},
+    run::{attempt_once, for_handler, view_once},
+    view::Mode,
+};
+
+/// With one thread the baton is kept from handler to handler, at most so long.
+const KEEP_HOLD_NS: u64 = 50_000;
+
+/// What a thread that runs handlers keeps between them.
+pub(crate) struct Runner {
+    core: Arc<Core>,
+    index: usize,
+    spare: Option<Spare>,
+    /// With one thread: the baton, while write handlers follow one another.
+    hold: Option<(Hold, u64)>,
+    cheap_run: u32,
+}
+
+impl Runner {
+    /// For thread `index`; the loop's is the one after the workers'.
+    pub(crate) fn new(core: Arc<Core>, index: usize) -> Self {
+        Self { core, index, spare: None, hold: None, cheap_run: 0 }
+    }
+
+    /// Runs one task to its end, or until somebody else has to decide it. `now_ns` is the time at
+    /// its start; the answer is the time at its end.
+    pub(crate) fn run(&mut self, mut task: Box<Task>, now_ns: u64) -> u64 {
+        task.worker = self.index;
+        task.began_ns = now_ns;
+        match task.job.kind() {
+            Kind::Read => self.view(task),
+            Kind::Write => self.write(task),
+            Kind::SearchThenWrite => {
+                if let Some(task) = self.search(task) {
+                    self.write(task)
+                } else {
+                    crate::sync::now_ns()
+                }
+            }
+        }
+    }
+
+    /// The next work of this thread, if there is any.
+    pub(crate) fn step(&mut self) -> bool {
+        if deferred::pending() {
+            self.let_go();
+            deferred::settle();
+        }
+        let Some(work) = self.core.next(&mut self.cheap_run) else {
+            self.let_go();
+            return false;
+        };
+        if self.core.has_work() {
+            self.core.wake_one();
+        }
+        let now = now_ns();
+        match work {
+            Work::Task(task) => {
+                self.run(task, now);
+            }
+            Work::Alone(hold, mut task) => {
+                task.worker = self.index;
+                task.began_ns = now;
+                let hold = self.write_alone(hold, task);
+                hold.end();
+            }
+        }
+        true
+    }
+
+    fn spare(&mut self) -> Spare {
+        self.spare.take().unwrap_or_else(|| self.core.take_spare())
+    }
+
+    fn view(&mut self, mut task: Box<Task>) -> u64 {
+        self.let_go();
+        let job = &mut task.job;
+        let (spare, version, result) = view_once(self.spare(), |snapshot| job.view(snapshot));
+        self.spare = Some(spare);
+        let now = self.ran(&mut task);
+        match result {
+            Ok(()) => self.end(task, version, Booked::ReadOnly, None),
+            Err(panic) => self.end(task, version, Booked::Panicked, Some(panic)),
+        }
+        now
+    }
+
+    /// The search of a [`Kind::SearchThenWrite`], once. A panic in it ends the task.
+    fn search(&mut self, mut task: Box<Task>) -> Option<Box<Task>> {
+        if task.searched {
+            return Some(task);
+        }
+        self.let_go();
+        task.searched = true;
+        let job = &mut task.job;
+        let (spare, version, result) = view_once(self.spare(), |snapshot| job.view(snapshot));
+        self.spare = Some(spare);
+        match result {
+            Ok(()) => Some(task),
+            Err(panic) => {
+                self.ran(&mut task);
+                self.end(task, version, Booked::Panicked, Some(panic));
+                None
+            }
+        }
+    }
+
+    fn begin(&mut self, task: &mut Task) -> Attempt {
+        let spare = self.spare();
+        let handler = task.job.handled().label;
+        let attempt = for_handler(spare, handler, task.job.home()).begin();
+        if task.failures == 0 {
+            task.first_snapshot = attempt.view.snapshot();
+        }
+        attempt
+    }
+
+    fn write(&mut self, mut task: Box<Task>) -> u64 {
+        if self.core.threads == 1 {
+            return self.write_holding(task);
+        }
+        let attempt = self.begin(&mut task);
+        let snapshot = attempt.view.snapshot();
+        let job = &mut task.job;
+        let (mut attempt, result) = attempt_once(attempt, Mode::Optimistic, |tx| job.attempt(tx));
+        let now = self.ran(&mut task);
+        match result {
+            Err(panic) => {
+                self.spare = Some(attempt.discard());
+                self.end(task, snapshot, Booked::Panicked, Some(panic));
+            }
+            Ok(Verdict::RollBack) => {
+                self.spare = Some(attempt.discard());
+                self.end(task, snapshot, Booked::RolledBack, None);
+            }
+            Ok(Verdict::Commit) if attempt.is_plain_reader() => {
+                self.spare = Some(attempt.end());
+                self.end(task, snapshot, Booked::ReadOnly, None);
+            }
+            Ok(Verdict::Commit) => self.commit(task, attempt),
+        }
+        now
+    }
+
+    fn commit(&mut self, task: Box<Task>, attempt: Attempt) {
+        match commit::try_commit(attempt) {
+            Ok((spare, Outcome::Committed(version))) => {
+                self.spare = Some(spare);
+                self.end(task, version, Booked::Committed, None);
+            }
+            Ok((spare, Outcome::Failed(conflict))) => {
+                self.spare = Some(spare);
+                Core::failed(task, &conflict);
+            }
+            Err(attempt) => {
+                self.core.ready_joins();
+                commit::submit(attempt, task);
+            }
+        }
+    }
+
+    /// With one thread: the handler runs while holding the baton, so nothing is validated.
+    fn write_holding(&mut self, task: Box<Task>) -> u64 {
+        let (hold, since) = match self.hold.take() {
+            Some(hold) => hold,
+            None => (commit::take_alone(u64::MAX), task.began_ns),
+        };
+        let hold = self.write_alone(hold, task);
+        let now = now_ns();
+        if hold.is_wanted() || now.saturating_sub(since) > KEEP_HOLD_NS {
+            hold.end();
+        } else {
+            self.hold = Some((hold, since));
+        }
+        now
+    }
+
+    fn write_alone(&mut self, mut hold: Hold, mut task: Box<Task>) -> Hold {
+        let attempt = self.begin(&mut task);
+        let snapshot = attempt.view.snapshot();
+        let job = &mut task.job;
+        let (attempt, result) = attempt_once(attempt, Mode::Alone, |tx| job.attempt(tx));
+        self.ran(&mut task);
+        match result {
+            Err(panic) => {
+                self.spare = Some(attempt.discard());
+                self.end(task, snapshot, Booked::Panicked, Some(panic));
+            }
+            Ok(Verdict::RollBack) => {
+                self.spare = Some(attempt.discard());
+                self.end(task, snapshot, Booked::RolledBack, None);
+            }
+            Ok(Verdict::Commit) => {
+                let (spare, version) = hold.commit(attempt);
+                self.spare = Some(spare);
+                self.end(task, version, Booked::Committed, None);
+            }
+        }
+        hold
+    }
+
+    /// Lets go of a baton that was kept.
+    pub(crate) fn let_go(&mut self) {
+        if let Some((hold, _)) = self.hold.take() {
+            hold.end();
+        }
+    }
+
+    fn ran(&self, task: &mut Task) -> u64 {
+        task.ended_ns = now_ns();
+        task.job.handled().ran(task.ended_ns.saturating_sub(task.began_ns));
+        task.ended_ns
+    }
+
+    fn end(
+        &self,
+        task: Box<Task>,
+        version: u64,
+        outcome: Booked,
+        panic: Option<crate::transaction::run::Payload>,
+    ) {
+        self.core.ledger.ended(&task, version, outcome);
+        self.core.end(task, Ended { version, panic });
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}

@@ -1,0 +1,83 @@
+//! Decisions as functions of values: which class a handler is in, when it runs inline, when an
+//! attempt that failed runs alone. No atomics, no threads, no clock.
+
+/// A handler whose recent runs all took less is cheap: it may run on the loop thread, and never
+/// waits behind an expensive one.
+pub(crate) const CHEAP_NS: u64 = 20_000;
+/// What the loop thread spends on handlers in one turn before it hands the rest to a worker. Waking
+/// a sleeping worker costs about as much.
+pub(crate) const INLINE_NS: u64 = 10_000;
+/// How many cheap handlers a worker runs in a row before it takes an expensive one that waits.
+pub(crate) const CHEAP_IN_A_ROW: u32 = 16;
+
+/// Whether a handler is cheap or expensive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    Cheap,
+    Expensive,
+}
+
+/// The recent maximum of a handler's running time, in nanoseconds; 0 while it has never run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cost(pub(crate) u64);
+
+impl Cost {
+    /// The class. A handler that never ran is expensive: a wrong guess then costs a hand-off, where
+    /// the other way round it would stop the loop.
+    pub(crate) fn class(self) -> Class {
+        if self.0 == 0 || self.0 >= CHEAP_NS { Class::Expensive } else { Class::Cheap }
+    }
+
+    /// The cost after one more run. Grows at most eightfold at once, so that a run during which the
+    /// thread was off its core does not change the class; shrinks by an eighth a run.
+    pub(crate) fn after(self, ran_ns: u64) -> Cost {
+        let ran_ns = ran_ns.max(1);
+        match self.0 {
+            0 => Cost(ran_ns),
+            old => Cost(ran_ns.min(old.saturating_mul(8)).max(old - old / 8)),
+        }
+    }
+}
+
+/// What to do with an attempt that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Again,
+    Alone,
+}
+
+/// After `failures` failed attempts that took `lost_ns` together.
+pub(crate) fn after_failure(failures: u32, lost_ns: u64, max_failures: u32, max_ns: u64) -> Next {
+    if failures >= max_failures || lost_ns >= max_ns { Next::Alone } else { Next::Again }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(runs: &[u64], class: Class) {
+        let cost = runs.iter().fold(Cost(0), |cost, &ran| cost.after(ran));
+        assert_eq!(cost.class(), class, "{cost:?} after {runs:?}");
+    }
+
+    #[test]
+    fn a_handler_is_classed_by_its_recent_maximum() {
+        check(&[], Class::Expensive);
+        check(&[300], Class::Cheap);
+        check(&[0], Class::Cheap);
+        check(&[300, 300, 4_000_000], Class::Cheap);
+        check(&[300, 4_000_000, 4_000_000, 4_000_000], Class::Expensive);
+        check(&[10_000_000, 300], Class::Expensive);
+        let mut long_ago = vec![10_000_000];
+        long_ago.resize(100, 300);
+        check(&long_ago, Class::Cheap);
+    }
+
+    #[test]
+    fn patience_ends_by_count_or_by_time() {
+        assert_eq!(after_failure(1, 0, 3, 100), Next::Again);
+        assert_eq!(after_failure(3, 0, 3, 100), Next::Alone);
+        assert_eq!(after_failure(1, 100, 3, 100), Next::Alone);
+    }
+}

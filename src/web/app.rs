@@ -1,0 +1,225 @@
+//! The application: routes and settings, then a server.
+
+use super::{
+    handler::{Handler, IntoHandler},
+    router::Router,
+    server::{Connections, Settings},
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event_loop::{Handle, Loop};
+use crate::executor::{Executor, ExecutorBuilder};
+use http::Method;
+use std::{
+    fmt,
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+};
+
+/// A web application: routes with handlers, and how they are served.
+///
+/// # Examples
+/// ```no_run
+/// use txloop::{App, Request, Response, Snapshot, TVar, write};
+///
+/// let hits = TVar::named("hits", 0_u64);
+/// let shown = hits.clone();
+/// App::new()
+///     .get("/", move |s: &Snapshot, _: &Request| s.get(&shown).to_string())
+///     .post("/hit", write(move |tx, _| {
+///         tx.modify(&hits, |n| *n += 1);
+///         Ok::<_, Response>("hit")
+///     }))
+///     .listen("127.0.0.1:8888")?
+///     .run()?;
+/// # Ok::<(), txloop::Error>(())
+/// ```
+#[must_use = "nothing is served before `listen` and `run`"]
+pub struct App {
+    router: Router,
+    executor: ExecutorBuilder,
+    settings: Settings,
+    /// The first mistake in a route: reported by `listen`, so that routes can be chained.
+    mistake: Option<Error>,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl App {
+    /// An application without routes.
+    pub fn new() -> Self {
+        Self {
+            router: Router::default(),
+            executor: Executor::builder(),
+            settings: Settings::default(),
+            mistake: None,
+        }
+    }
+
+    /// Adds a handler for GET, and HEAD, on a path. `{name}` stands for one segment, `{*rest}` for
+    /// all that follow.
+    pub fn get<M>(self, path: &str, handler: impl IntoHandler<M>) -> Self {
+        self.route(Method::GET, path, handler)
+    }
+
+    /// Adds a handler for POST.
+    pub fn post<M>(self, path: &str, handler: impl IntoHandler<M>) -> Self {
+        self.route(Method::POST, path, handler)
+    }
+
+    /// Adds a handler for PUT.
+    pub fn put<M>(self, path: &str, handler: impl IntoHandler<M>) -> Self {
+        self.route(Method::PUT, path, handler)
+    }
+
+    /// Adds a handler for DELETE.
+    pub fn delete<M>(self, path: &str, handler: impl IntoHandler<M>) -> Self {
+        self.route(Method::DELETE, path, handler)
+    }
+
+    /// Adds a handler for PATCH.
+    pub fn patch<M>(self, path: &str, handler: impl IntoHandler<M>) -> Self {
+        self.route(Method::PATCH, path, handler)
+    }
+
+    /// Adds a handler for any method.
+    pub fn route<M>(self, method: Method, path: &str, handler: impl IntoHandler<M>) -> Self {
+        self.add(Some(method), path, handler.into_handler())
+    }
+
+    /// Adds a handler for every method that has none of its own on this path.
+    pub fn any<M>(self, path: &str, handler: impl IntoHandler<M>) -> Self {
+        self.add(None, path, handler.into_handler())
+    }
+
+    fn add(mut self, method: Option<Method>, path: &str, handler: Handler) -> Self {
+        if let Err(e) = self.router.add(method, path, handler) {
+            self.mistake.get_or_insert(e);
+        }
+        self
+    }
+
+    /// How many handlers can run at once; by default as many as there are cores. 1: on the loop's
+    /// own thread. N from 2: on N workers beside the loop's thread, which itself runs only cheap
+    /// ones.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.executor = self.executor.threads(threads);
+        self
+    }
+
+    /// Writes a conflict log to this file. Without it, to the file that the environment variable
+    /// `TXLOOP_LOG` names, if it is set.
+    pub fn log(mut self, file: impl Into<PathBuf>) -> Self {
+        self.executor = self.executor.log(file);
+        self.settings.log_is_set = true;
+        self
+    }
+
+    /// Whether every answer of a handler carries `txloop-version`: its place in the serial order.
+    /// Off by default.
+    pub fn version_header(mut self, on: bool) -> Self {
+        self.settings.version_header = on;
+        self
+    }
+
+    /// The longest body of a request, in bytes; 1 MiB by default. A longer one is answered 413.
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.settings.limits.max_body = bytes;
+        self
+    }
+
+    /// The most connections at a time; 10,000 by default. Further ones wait to be accepted.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.settings.max_connections = connections;
+        self
+    }
+
+    /// Starts threads and listens. Port 0 picks a free one.
+    ///
+    /// # Errors
+    /// When a route or a setting is wrong, the address cannot be bound, the log cannot be created,
+    /// or the system gives no threads.
+    pub fn listen(self, address: impl ToSocketAddrs) -> Result<Server> {
+        if let Some(mistake) = self.mistake {
+            return Err(mistake);
+        }
+        if self.settings.max_connections == 0 {
+            return Err(Error::new(ErrorKind::Config, "max_connections must be at least 1"));
+        }
+        let unknown = |e| Error::io("cannot resolve the address to listen on", e);
+        let address = address.to_socket_addrs().map_err(unknown)?.next().ok_or_else(|| {
+            Error::new(ErrorKind::Config, "the address to listen on resolves to nothing")
+        })?;
+        let mut executor = self.executor;
+        if !self.settings.log_is_set
+            && let Some(file) = std::env::var_os("TXLOOP_LOG").filter(|file| !file.is_empty())
+        {
+            executor = executor.log(file);
+        }
+        // Bound before any thread starts or any log is replaced: a second server on one port does
+        // no harm to the first.
+        let mut reactor = crate::event_loop::reactor::Reactor::new()?;
+        let listener = reactor.listen(address)?;
+        let local = listener.address().map_err(|e| Error::io("no local address", e))?;
+        let mut event_loop = Loop::with_reactor(executor.build_for_loop()?, reactor);
+        let home = event_loop.home();
+        let wake = std::sync::Arc::clone(event_loop.reactor().wake_up());
+        let connections = Connections::new(listener, self.router, self.settings, home, wake);
+        event_loop.serve(Box::new(connections));
+        Ok(Server { event_loop, local })
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// An application that listens.
+#[must_use = "nothing is answered before `run`"]
+#[derive(Debug)]
+pub struct Server {
+    event_loop: Loop,
+    local: SocketAddr,
+}
+
+impl Server {
+    /// The address that it listens on.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The loop, to stop the server or to give it callbacks from other threads.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.event_loop.handle()
+    }
+
+    /// The loop itself: timers and callbacks can be added before it runs.
+    pub fn event_loop(&mut self) -> &mut Loop {
+        &mut self.event_loop
+    }
+
+    /// Serves until SIGTERM or SIGINT, or until [`Handle::stop`]: then it accepts nothing more,
+    /// answers what it has begun, for at most 10 seconds, and ends the log.
+    ///
+    /// # Errors
+    /// When polling fails or the signal handlers cannot be set.
+    pub fn run(mut self) -> Result<()> {
+        self.event_loop.stop_on_signals()?;
+        self.event_loop.run()
+    }
+
+    /// As [`Server::run`], without touching the process's signal handlers.
+    ///
+    /// # Errors
+    /// When polling fails.
+    pub fn run_until_stopped(mut self) -> Result<()> {
+        self.event_loop.run()
+    }
+}

@@ -1,0 +1,15 @@
+//! The web layer: routes to handlers, requests to jobs, answers to bytes. The only place that wires
+//! the parser, the loop and the executor together.
+
+mod app;
+mod connection;
+mod handler;
+mod request;
+mod response;
+mod router;
+mod server;
+
+pub use app::{App, Server};
+pub use handler::{Handler, IntoHandler, read, search_then, write};
+pub use request::Request;
+pub use response::{IntoResponse, Json, Response};

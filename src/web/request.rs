@@ -1,0 +1,119 @@
+//! What a handler is asked.
+
+use super::response::Response;
+use crate::http::Message;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use std::fmt;
+
+/// One HTTP request, whole: the handler runs when the last byte of the body is there.
+///
+/// It does not change between the runs of a handler.
+pub struct Request {
+    message: Message,
+    params: Vec<(String, String)>,
+}
+
+impl Request {
+    pub(super) fn new(message: Message, params: Vec<(String, String)>) -> Self {
+        Self { message, params }
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        self.message.method()
+    }
+
+    /// The path as it was sent, without the query, not decoded.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.message.path()
+    }
+
+    /// The request target as it was sent: path and query, or a whole URL.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.message.target()
+    }
+
+    /// The host that was asked, with its port if one was given; empty if HTTP/1.0 named none.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.message.host()
+    }
+
+    /// The query as it was sent, without the question mark.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.message.query()
+    }
+
+    /// The names and values of the query, decoded, in order.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (String, String)> {
+        form_urlencoded::parse(self.query().unwrap_or_default().as_bytes()).into_owned()
+    }
+
+    /// The part of the path that stands for `{name}` in the route, percent-decoded; empty if the
+    /// route has no such part. Decoded text that is not UTF-8 never reaches a handler: such a path
+    /// is answered with 400.
+    #[must_use]
+    pub fn param(&self, name: &str) -> &str {
+        let found = self.params.iter().find(|(other, _)| other == name);
+        found.map_or("", |(_, value)| value.as_str())
+    }
+
+    /// The part of the path that stands for `{name}`, as a number of plain digits.
+    ///
+    /// # Errors
+    /// An answer 400 when it is not one, or too large.
+    pub fn param_number(&self, name: &str) -> Result<u64, Response> {
+        let text = self.param(name);
+        plain_number(text).ok_or_else(|| {
+            Response::error(StatusCode::BAD_REQUEST, &format!("{name} must be a plain number"))
+        })
+    }
+
+    /// The first header of this name, whatever its case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.message.header(name)
+    }
+
+    /// All headers in order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.message.headers()
+    }
+
+    /// The body, decoded from chunks if it came in chunks.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        self.message.body()
+    }
+
+    /// The body as one JSON value, whatever its Content-Type says.
+    ///
+    /// # Errors
+    /// An answer 400 that says what is wrong and where: an empty body, trailing bytes, a repeated
+    /// or missing field, a wrong type.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Response> {
+        serde_json::from_slice(self.body())
+            .map_err(|e| Response::error(StatusCode::BAD_REQUEST, &format!("invalid JSON: {e}")))
+    }
+}
+
+/// A number written in plain digits, leading zeros allowed.
+fn plain_number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", self.method())
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}

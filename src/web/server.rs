@@ -1,0 +1,451 @@
+//! Connections: from readiness to requests to jobs, from answers to bytes.
+//!
+//! A connection has at most one request under way, so its answers leave in order. Its life:
+//!
+//! | state | what ends it |
+//! |---|---|
+//! | idle, or a request arriving | the request is whole; a timeout; the peer leaves |
+//! | request queued in the loop's next batch (`queued`) | the batch |
+//! | request running or waiting for a worker (`in_flight`) | its answer comes in the post |
+//! | closing: the last answer is being written | the last byte is written; a timeout |
+//! | lingering: our side is shut, the peer's rest is read and forgotten | the peer closes; a timeout |
+//!
+//! Answers are collected in `out` while the next pipelined request is cheap enough to run in the
+//! next turn, and written together.
+
+use super::{
+    connection::{Connection, InFlight, Stage},
+    handler::Handler,
+    request::Request,
+    response::Response,
+    router::{Found, Route, Router},
+};
+use crate::event_loop::{
+    Service, Turn,
+    reactor::{Listener, ReadEnd, Ready, WakeUp},
+};
+use crate::executor::job::{Ended, Handled, Job, Kind, Verdict};
+use crate::http::{self as wire, Decoded, Limits, Message};
+use crate::sync::wall_clock;
+use crate::transaction::{Snapshot, Transaction, outbox::Home};
+use ::http::{Method, StatusCode};
+use crossbeam_queue::SegQueue;
+use slab::Slab;
+use std::{any::Any, fmt, sync::Arc};
+
+/// The most connections accepted in one turn.
+const ACCEPT_AT_ONCE: usize = 128;
+/// How long accepting pauses when the process is out of descriptors.
+const ACCEPT_PAUSE_NS: u64 = 100_000_000;
+/// Unsent bytes above which a connection is written at once and takes no further request.
+const OUT_BYTES: usize = 64 * 1024;
+/// How often the timeouts of connections are looked at.
+const SWEEP_NS: u64 = 1_000_000_000;
+
+/// How an application is served.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) limits: Limits,
+    pub(super) version_header: bool,
+    pub(super) max_connections: usize,
+    pub(super) log_is_set: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            version_header: false,
+            max_connections: 10_000,
+            log_is_set: false,
+        }
+    }
+}
+
+/// Where answers come in, from any thread.
+struct Post {
+    answers: SegQueue<Answer>,
+    wake: Arc<WakeUp>,
+}
+
+struct Answer {
+    key: usize,
+    serial: u64,
+    response: Response,
+    version: u64,
+}
+
+/// The service of an application.
+pub(super) struct Connections {
+    listener: Option<Listener>,
+    router: Router,
+    settings: Settings,
+    home: Arc<dyn Home>,
+    post: Arc<Post>,
+    connections: Slab<Connection>,
+    serials: u64,
+    /// Connections with something to be written, or a request in the last batch.
+    dirty: Vec<usize>,
+    /// Connections that have more to read than one turn gave them.
+    unread: Vec<usize>,
+    /// More may wait to be accepted: not before this time.
+    accept_at: Option<u64>,
+    sweep_at: u64,
+    draining: bool,
+    date: (u64, String),
+}
+
+impl Connections {
+    pub(super) fn new(
+        listener: Listener,
+        router: Router,
+        settings: Settings,
+        home: Arc<dyn Home>,
+        wake: Arc<WakeUp>,
+    ) -> Self {
+        Self {
+            listener: Some(listener),
+            router,
+            settings,
+            home,
+            post: Arc::new(Post { answers: SegQueue::new(), wake }),
+            connections: Slab::new(),
+            serials: 0,
+            dirty: Vec::new(),
+            unread: Vec::new(),
+            accept_at: None,
+            sweep_at: 0,
+            draining: false,
+            date: (u64::MAX, String::new()),
+        }
+    }
+
+    fn accept(&mut self, turn: &mut Turn<'_>) {
+        self.accept_at = None;
+        for _ in 0..ACCEPT_AT_ONCE {
+            if self.connections.len() >= self.settings.max_connections {
+                // Looked at again when a connection closes.
+                self.accept_at = Some(turn.now_ns + ACCEPT_PAUSE_NS);
+                return;
+            }
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
+                Ok(None) => return,
+                Ok(Some(mut stream)) => {
+                    let entry = self.connections.vacant_entry();
+                    if turn.reactor.register(&mut stream, entry.key()).is_ok() {
+                        self.serials += 1;
+                        let limits = self.settings.limits;
+                        entry.insert(Connection::new(stream, self.serials, limits, turn.now_ns));
+                    }
+                }
+                // Out of descriptors, most likely: no new edge will come for what waits.
+                Err(_) => {
+                    self.accept_at = Some(turn.now_ns + ACCEPT_PAUSE_NS);
+                    return;
+                }
+            }
+        }
+        self.accept_at = Some(turn.now_ns);
+    }
+
+    fn readable(&mut self, key: usize, turn: &mut Turn<'_>) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.is_full() {
+            connection.read_later = true;
+            return;
+        }
+        match connection.read(turn.reactor, turn.now_ns) {
+            ReadEnd::Empty | ReadEnd::Closed => {}
+            ReadEnd::More => self.unread.push(key),
+            ReadEnd::Failed => {
+                self.close(key);
+                return;
+            }
+        }
+        self.advance(key, turn);
+        self.settle(key, turn.now_ns);
+    }
+
+    /// Takes requests off the input until one has to run.
+    fn advance(&mut self, key: usize, turn: &mut Turn<'_>) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        while connection.may_take() && connection.unsent() < OUT_BYTES {
+            match connection.decode() {
+                Decoded::NeedMore => return,
+                Decoded::Continue => connection.out.extend_from_slice(wire::CONTINUE),
+                Decoded::Refused(refusal) => {
+                    let response = Response::error(refusal.status, refusal.reason);
+                    let ask = InFlight { keep_alive: false, minor_version: 1, head_only: false };
+                    refresh(&mut self.date, turn.now_ns);
+                    connection.write_answer(&ask, &response, None, &self.date.1);
+                }
+                Decoded::Request(message) => {
+                    let ask = InFlight {
+                        keep_alive: message.keep_alive() && !self.draining,
+                        minor_version: message.minor_version(),
+                        head_only: *message.method() == Method::HEAD,
+                    };
+                    match find(&self.router, message) {
+                        Ok((route, request)) => {
+                            let job = RequestJob {
+                                route,
+                                request,
+                                home: Arc::clone(&self.home),
+                                post: Arc::clone(&self.post),
+                                key,
+                                serial: connection.serial,
+                                found: None,
+                                response: None,
+                            };
+                            connection.in_flight = Some(ask);
+                            connection.queued = true;
+                            turn.batch.push_back(Box::new(job));
+                            self.dirty.push(key);
+                        }
+                        Err(response) => {
+                            refresh(&mut self.date, turn.now_ns);
+                            connection.write_answer(&ask, &response, None, &self.date.1);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_answers(&mut self, turn: &mut Turn<'_>) {
+        while let Some(answer) = self.post.answers.pop() {
+            let Some(connection) = self.connections.get_mut(answer.key) else { continue };
+            if connection.serial != answer.serial {
+                continue;
+            }
+            let Some(mut ask) = connection.in_flight.take() else { continue };
+            ask.keep_alive &= !self.draining;
+            refresh(&mut self.date, turn.now_ns);
+            let version = self.settings.version_header.then_some(answer.version);
+            connection.write_answer(&ask, &answer.response, version, &self.date.1);
+            connection.touch(turn.now_ns);
+            if !connection.queued {
+                self.dirty.push(answer.key);
+            }
+            self.advance(answer.key, turn);
+        }
+    }
+
+    /// Writes what there is to write, and closes what is over.
+    fn settle(&mut self, key: usize, now_ns: u64) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        // The answer to a request in the next batch will come soon: one write for both.
+        if connection.queued && connection.unsent() < OUT_BYTES {
+            return;
+        }
+        if connection.flush(now_ns).is_err() || connection.is_over() {
+            self.close(key);
+        }
+    }
+
+    fn close(&mut self, key: usize) {
+        drop(self.connections.remove(key));
+    }
+
+    fn sweep(&mut self, now_ns: u64) {
+        if now_ns < self.sweep_at {
+            return;
+        }
+        self.sweep_at = now_ns + SWEEP_NS;
+        let late: Vec<usize> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.is_late(now_ns))
+            .map(|(key, _)| key)
+            .collect();
+        for key in late {
+            refresh(&mut self.date, now_ns);
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            // A request that has begun and does not end is told so; anything else just closes.
+            if connection.stage() == Stage::Receiving {
+                let response = Response::error(StatusCode::REQUEST_TIMEOUT, "request timeout");
+                let ask = InFlight { keep_alive: false, minor_version: 1, head_only: false };
+                connection.write_answer(&ask, &response, None, &self.date.1);
+                self.settle(key, now_ns);
+            } else {
+                self.close(key);
+            }
+        }
+    }
+}
+
+impl Service for Connections {
+    fn ready(&mut self, ready: Ready, turn: &mut Turn<'_>) {
+        match ready {
+            Ready::Listener => self.accept(turn),
+            Ready::Stream { token, readable, writable } => {
+                if writable && self.connections.get(token).is_some_and(|c| c.unsent() > 0) {
+                    self.settle(token, turn.now_ns);
+                    // Room again: what was held back goes on.
+                    self.advance(token, turn);
+                    self.settle(token, turn.now_ns);
+                }
+                if readable {
+                    self.readable(token, turn);
+                }
+            }
+            Ready::Signal => {}
+        }
+    }
+
+    fn after_batch(&mut self, turn: &mut Turn<'_>) {
+        let batch: Vec<usize> = std::mem::take(&mut self.dirty);
+        for &key in &batch {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.queued = false;
+            }
+        }
+        self.take_answers(turn);
+        // Those with a request in the next batch were noted again by `advance`.
+        for key in batch.into_iter().chain(self.dirty.clone()) {
+            self.settle(key, turn.now_ns);
+        }
+        self.dirty.retain(|&key| self.connections.get(key).is_some_and(|c| c.queued));
+        for key in std::mem::take(&mut self.unread) {
+            self.readable(key, turn);
+        }
+        let resumed: Vec<usize> = self.resumable();
+        for key in resumed {
+            self.readable(key, turn);
+        }
+        if self.accept_at.is_some_and(|at| at <= turn.now_ns) {
+            self.accept(turn);
+        }
+        self.sweep(turn.now_ns);
+    }
+
+    fn has_mail(&self) -> bool {
+        !self.post.answers.is_empty()
+    }
+
+    fn deadline_ns(&self) -> Option<u64> {
+        let unread = (!self.unread.is_empty()).then_some(0);
+        let sweep = (!self.connections.is_empty()).then_some(self.sweep_at);
+        [unread, sweep, self.accept_at].into_iter().flatten().min()
+    }
+
+    fn drain(&mut self, turn: &mut Turn<'_>) {
+        self.draining = true;
+        self.accept_at = None;
+        if let Some(listener) = self.listener.take() {
+            turn.reactor.close(listener);
+        }
+        let idle: Vec<usize> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.stage() == Stage::Idle)
+            .map(|(key, _)| key)
+            .collect();
+        for key in idle {
+            self.close(key);
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.connections.is_empty()
+    }
+}
+
+impl Connections {
+    /// Connections whose reading was put off and that have room again.
+    fn resumable(&mut self) -> Vec<usize> {
+        let mut resumed = Vec::new();
+        for (key, connection) in &mut self.connections {
+            if connection.read_later && !connection.is_full() {
+                connection.read_later = false;
+                resumed.push(key);
+            }
+        }
+        resumed
+    }
+}
+
+/// The route and the request, or the answer that needs no handler.
+fn find(router: &Router, message: Message) -> Result<(Arc<Route>, Request), Response> {
+    match router.find(message.method(), message.path()) {
+        Found::Route(route, params) => Ok((Arc::clone(route), Request::new(message, params))),
+        Found::Nothing => Err(Response::error(StatusCode::NOT_FOUND, "not found")),
+        Found::WrongMethod(allow) => Err(Response::method_not_allowed(allow)),
+        Found::BadPath => Err(Response::error(StatusCode::BAD_REQUEST, "path is not UTF-8")),
+    }
+}
+
+/// Renews the text of the Date header once a second.
+fn refresh(date: &mut (u64, String), now_ns: u64) {
+    let second = now_ns / 1_000_000_000;
+    if date.0 != second {
+        *date = (second, httpdate::fmt_http_date(wall_clock()));
+    }
+}
+
+/// A request as a job.
+struct RequestJob {
+    route: Arc<Route>,
+    request: Request,
+    home: Arc<dyn Home>,
+    post: Arc<Post>,
+    key: usize,
+    serial: u64,
+    found: Option<Box<dyn Any + Send>>,
+    response: Option<Response>,
+}
+
+impl RequestJob {
+    fn handler(&self) -> &Handler {
+        &self.route.handler
+    }
+}
+
+impl Job for RequestJob {
+    fn handled(&self) -> &Arc<Handled> {
+        &self.route.handled
+    }
+
+    fn kind(&self) -> Kind {
+        self.handler().kind()
+    }
+
+    fn home(&self) -> Option<Arc<dyn Home>> {
+        Some(Arc::clone(&self.home))
+    }
+
+    fn view(&mut self, view: &Snapshot) {
+        match self.handler().view(view, &self.request) {
+            Ok(response) => self.response = Some(response),
+            Err(found) => self.found = Some(found),
+        }
+    }
+
+    fn attempt(&mut self, tx: &Transaction) -> Verdict {
+        let (response, verdict) = self.handler().attempt(tx, &self.request, self.found.as_ref());
+        self.response = Some(response);
+        verdict
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        let response = match (ended.panic, self.response.take()) {
+            (None, Some(response)) => response,
+            (panic, _) => {
+                // A payload's destructor may panic in its turn.
+                let drop_payload = std::panic::AssertUnwindSafe(|| drop(panic));
+                let _ = std::panic::catch_unwind(drop_payload);
+                Response::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error")
+            }
+        };
+        let (key, serial, version) = (self.key, self.serial, ended.version);
+        self.post.answers.push(Answer { key, serial, response, version });
+        self.post.wake.wake();
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("open", &self.connections.len()).finish_non_exhaustive()
+    }
+}

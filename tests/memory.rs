@@ -1,0 +1,179 @@
+//! Memory in use, counted in bytes: a binary of its own, because it replaces the allocator and
+//! nothing else may run beside it.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::{
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+use txloop::{App, TVar, atomically, probe, snapshot};
+
+/// The system's allocator with a count of live bytes.
+struct Counting;
+
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+// SAFETY: passes every call on to the system's allocator, which keeps the contract.
+#[expect(unsafe_code, reason = "an allocator is unsafe by its trait")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size() as i64, Ordering::Relaxed);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn live() -> i64 {
+    LIVE.load(Ordering::Relaxed)
+}
+
+/// Frees what an idle process frees, until the count does not change any more.
+fn settled() -> i64 {
+    let mut last = live();
+    for _ in 0..100 {
+        for _ in 0..5 {
+            probe::collect();
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+        if live() == last {
+            break;
+        }
+        last = live();
+    }
+    live()
+}
+
+/// One test, so that nothing runs beside a count.
+#[test]
+fn memory() {
+    dropped_cells_leave_nothing();
+    an_idle_server_drops_what_was_replaced();
+    overlapping_readers_hold_few_versions();
+}
+
+fn dropped_cells_leave_nothing() {
+    for _ in 0..1_000 {
+        drop(TVar::new(0_u64));
+    }
+    let before = settled();
+    for i in 0..1_000_000_u64 {
+        drop(TVar::new(i));
+    }
+    let grown = settled() - before;
+    assert!(grown.abs() <= 64 * 1024, "{grown} bytes more after a million cells");
+    for i in 0..100_000_u64 {
+        drop(TVar::new(format!("a value with a destructor, {i}")));
+    }
+    let grown = settled() - before;
+    assert!(grown.abs() <= 64 * 1024, "{grown} bytes more after cells with destructors");
+}
+
+struct Tell(mpsc::Sender<Instant>);
+
+impl Drop for Tell {
+    #[expect(clippy::disallowed_methods, reason = "a test's own clock")]
+    fn drop(&mut self) {
+        // Not listened to once the test has what it wants.
+        let _ = self.0.send(Instant::now());
+    }
+}
+
+fn an_idle_server_drops_what_was_replaced() {
+    for threads in [1, 2] {
+        let app =
+            App::new().threads(threads).get("/", |_: &txloop::Snapshot, _: &txloop::Request| "");
+        let server = app.listen("127.0.0.1:0").expect("a port");
+        let handle = server.handle();
+        let served = std::thread::scope(|scope| {
+            let served = scope.spawn(|| server.run_until_stopped());
+            for _ in 0..5 {
+                let (sender, receiver) = mpsc::channel();
+                let cell = TVar::new(Some(Tell(sender)));
+                #[expect(clippy::disallowed_methods, reason = "a test's own clock")]
+                let replaced = Instant::now();
+                atomically(|tx| tx.set(&cell, None));
+                let dropped = receiver.recv_timeout(Duration::from_secs(10)).expect("a drop");
+                let took = dropped.saturating_duration_since(replaced);
+                assert!(took < Duration::from_millis(100), "{took:?} with {threads} threads");
+            }
+            handle.stop();
+            served.join().expect("no panic")
+        });
+        served.expect("the server ran");
+    }
+}
+
+/// Ten seconds of readers of 100 ms, each beginning while others run, against a flat-out writer.
+fn overlapping_readers_hold_few_versions() {
+    const CELLS: usize = 16;
+    const READERS: usize = 4;
+    const READ: Duration = Duration::from_millis(100);
+    const RUN: Duration = Duration::from_secs(10);
+    let cells: Vec<TVar<u64>> = (0..CELLS as u64).map(TVar::new).collect();
+    let stop = AtomicBool::new(false);
+    let active = AtomicUsize::new(0);
+    #[expect(clippy::disallowed_methods, reason = "a test's own clock")]
+    let start = Instant::now();
+    let (mut longest, mut after_two, mut most, mut least) = (0, None, i64::MIN, i64::MAX);
+    let writes = std::thread::scope(|scope| {
+        let (cells, stop, active) = (&cells, &stop, &active);
+        let writer = scope.spawn(move || {
+            let mut writes = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                let cell = &cells[writes as usize % CELLS];
+                atomically(|tx| tx.set(cell, tx.get(cell) + 1));
+                writes += 1;
+            }
+            writes
+        });
+        for reader in 0..READERS {
+            scope.spawn(move || {
+                std::thread::park_timeout(READ / READERS as u32 * reader as u32);
+                while !stop.load(Ordering::Relaxed) {
+                    active.fetch_add(1, Ordering::SeqCst);
+                    snapshot(|s| {
+                        let sum = || cells.iter().map(|cell| *s.get(cell)).sum::<u64>();
+                        let first = sum();
+                        std::thread::park_timeout(READ);
+                        assert_eq!(sum(), first, "a snapshot does not move");
+                    });
+                    active.fetch_sub(1, Ordering::SeqCst);
+                }
+            });
+        }
+        while start.elapsed() < RUN {
+            std::thread::park_timeout(Duration::from_millis(20));
+            let chains = cells.iter().map(TVar::chain_length).max().unwrap_or(0);
+            longest = longest.max(chains);
+            if start.elapsed() > Duration::from_secs(2) {
+                after_two.get_or_insert(live());
+                most = most.max(live());
+                least = least.min(live());
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join().expect("no panic")
+    });
+    let base = after_two.expect("longer than two seconds");
+    println!(
+        "{writes} writes, longest chain {longest}, live bytes {least} to {most}, first {base}"
+    );
+    // The reader that the writer makes of itself counts too, and chains are looked at while a
+    // version is being linked.
+    assert!(longest <= READERS + 2, "a chain of {longest} versions with {READERS} readers");
+    let slack = base / 20;
+    assert!(most - base <= slack && base - least <= slack, "{least} to {most} from {base}");
+    assert!(writes > 100_000, "the writer wrote only {writes} times");
+}
