@@ -198,8 +198,8 @@ pub(crate) fn fail(code: i32, message: &str) -> ! {
     process::exit(code)
 }
 
-/// Splits `--name`, `--name=value`, `-n`, `-n=value` or `-nvalue` into the flag as written, its name
-/// (empty if unknown) and the value that came with it; `None` for an argument that is no flag.
+/// Splits `--name`, `--name=value`, `-n`, `-n=value` or `-nvalue` into the flag as written, its
+/// name (empty if unknown) and the value that came with it; `None` for an argument that is no flag.
 fn split_flag<'a>(
     argument: &'a str,
     short: &[(char, &'static str)],

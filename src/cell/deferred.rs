@@ -1,5 +1,5 @@
-//! What was put off: values with destructors, what handlers asked to be done after their commit, and
-//! memory that could not be freed at once.
+//! What was put off: values with destructors, what handlers asked to be done after their commit,
+//! and memory that could not be freed at once.
 //!
 //! One queue, first in first out, so that effects open in version order; one drainer at a time. It
 //! is drained only on threads of this library (workers, the loop, the reaper), with no current

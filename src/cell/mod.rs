@@ -5,6 +5,7 @@
 //! by the one thread that links versions. The protocols are numbered steps in docs/protocol.md:
 //! begin (B), read (R), commit (C), prune (P), drop (D).
 
+mod active;
 pub(crate) mod boxes;
 pub(crate) mod deferred;
 pub(crate) mod labels;

@@ -14,11 +14,7 @@
 //! a cell with its whole chain, when no announcement is as old as its drop (docs/protocol.md).
 #![expect(unsafe_code, reason = "version nodes: one of the three files of the cell module")]
 
-use super::{
-    labels::Label,
-    slot::{Announcement, IDLE, RANGE, Sighting},
-    store::STORE,
-};
+use super::{active::Active, labels::Label, slot::Announcement, store::STORE};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, fence};
 use std::{any::type_name, fmt, marker::PhantomData, ptr, ptr::NonNull};
 
@@ -161,7 +157,7 @@ impl Version {
             // SAFETY: `glue` was set by `new` for this node's type; `self` is consumed.
             unsafe { dispose(node) };
         }
-        // The models keep the memory and mark it, so that a late reader is caught and not undefined.
+        // The models keep the memory and mark it: a late reader is caught and not undefined.
         #[cfg(loom)]
         {
             // SAFETY: alive; never freed in the models.
@@ -573,69 +569,5 @@ impl Limbo {
             next = unsafe { cell.as_ref() }.limbo_next.load(Ordering::Relaxed);
             out.push(CellRef(cell));
         }
-    }
-}
-
-/// What a scan of the announcements found.
-#[derive(Debug)]
-pub(super) struct Active {
-    /// Exact snapshots, sorted.
-    exact: Vec<u64>,
-    /// The lowest end of a range: every snapshot from here up counts. `u64::MAX` when there is none.
-    range: u64,
-    /// The slots under which somebody walks a chain.
-    walking: Vec<usize>,
-}
-
-impl Active {
-    crate::sync::const_fn! {
-        pub(super) fn new() -> Self {
-            Self { exact: Vec::new(), range: u64::MAX, walking: Vec::new() }
-        }
-    }
-
-    /// Starts a new scan.
-    pub(super) fn clear(&mut self) {
-        self.exact.clear();
-        self.range = u64::MAX;
-        self.walking.clear();
-    }
-
-    /// Adds what the scan saw of one slot.
-    pub(super) fn add(&mut self, seen: Sighting) {
-        if seen.walking {
-            self.walking.push(seen.slot);
-        }
-        // IDLE first: it has the bit of a range, too.
-        if seen.announced == IDLE {
-        } else if seen.announced & RANGE == 0 {
-            self.exact.push(seen.announced);
-        } else {
-            self.range = self.range.min(seen.announced & !RANGE);
-        }
-    }
-
-    /// The slots under which somebody walked at the scan.
-    pub(super) fn walking(&self) -> &[usize] {
-        &self.walking
-    }
-
-    /// Ends the scan.
-    pub(super) fn sort(&mut self) {
-        self.exact.sort_unstable();
-    }
-
-    /// The oldest snapshot that may be active; `u64::MAX` when none is.
-    pub(super) fn oldest(&self) -> u64 {
-        self.exact.first().copied().unwrap_or(u64::MAX).min(self.range)
-    }
-
-    /// Whether a version that was the newest from `from` until before `until` may be seen.
-    fn sees(&self, from: u64, until: u64) -> bool {
-        if self.range < until {
-            return true;
-        }
-        let after = self.exact.partition_point(|&snapshot| snapshot < from);
-        self.exact.get(after).is_some_and(|&snapshot| snapshot < until)
     }
 }

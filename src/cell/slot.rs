@@ -1,4 +1,4 @@
-//! Ownership that crosses threads: snapshot slots, the baton, the list of READY attempts, the current view.
+//! Ownership that crosses threads: snapshot slots, the baton, READY attempts, the current view.
 //!
 //! One of the three files with `unsafe`. Everything here is a safe interface over *who owns what*:
 //!

@@ -4,7 +4,8 @@
 
 use super::deferred;
 use super::{
-    node::{Active, CellRef, DeadCell, Limbo, Version},
+    active::Active,
+    node::{CellRef, DeadCell, Limbo, Version},
     slot::{Announcement, Baton, Guard, Registry, Slot},
 };
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_fn, fence, global};

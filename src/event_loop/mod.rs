@@ -3,8 +3,9 @@
 //! One turn, in this order: (1) note how many callbacks are queued; (2, 4) take the timers that are
 //! due; (3) run exactly that many callbacks, then the timers by deadline and creation: cheap ones
 //! here, the others on the workers; (5) the poll's timeout is zero if callbacks are queued, else it
-//! ends with the next deadline; (6) leave if stopped; (7) poll; (8) take the events one by one. What
-//! the events and the callbacks add waits for the next turn. The loop never waits for a worker.
+//! ends with the next deadline; (6) leave if stopped; (7) poll; (8) take the events one by one.
+//! What the events and the callbacks add waits for the next turn. The loop never waits for a
+//! worker.
 
 mod handle;
 pub(crate) mod reactor;

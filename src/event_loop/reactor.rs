@@ -1,4 +1,4 @@
-//! The reactor: the only file that knows mio. Sockets, readiness, and the wake-up of a sleeping loop.
+//! The only file that knows mio: sockets, readiness, and the wake-up of a sleeping loop.
 
 use crate::error::{Error, Result};
 use crate::sync::{AtomicBool, Ordering, fence};
@@ -45,8 +45,9 @@ pub(crate) struct Reactor {
 
 /// Wakes a loop that sleeps, once however many ask.
 ///
-/// No lost wake-up: the loop says that it sleeps, fences, and looks at its queues once more; whoever
-/// pushes does so, fences, and looks whether the loop sleeps. One of the two sees the other.
+/// No lost wake-up: the loop says that it sleeps, fences, and looks at its queues once more;
+/// whoever pushes does so, fences, and looks whether the loop sleeps. One of the two sees the
+/// other.
 pub(crate) struct WakeUp {
     sleeping: AtomicBool,
     waker: Waker,

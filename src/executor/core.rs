@@ -7,8 +7,8 @@
 //! | `outstanding` | accepted: +1; ended: -1 | workers that were told to stop |
 //! | `ready` | the worker that submits: +1; the finisher: -1 | workers, to bound it |
 //!
-//! No lost wake-up: a worker says that it sleeps, fences, and looks at the queues once more; whoever
-//! pushes does so, fences, and looks for sleepers. One of the two sees the other.
+//! No lost wake-up: a worker says that it sleeps, fences, and looks at the queues once more;
+//! whoever pushes does so, fences, and looks for sleepers. One of the two sees the other.
 
 use super::{
     job::{Ended, Job, Task},

@@ -1,4 +1,4 @@
-//! What a failed validation returns: which cell, read where, written by whom. The executor prices it.
+//! What a failed validation returns: which cell, read where, written by whom.
 
 use crate::cell::{boxes::StaleRead, labels::Label, node::Origin};
 use std::panic::Location;

@@ -68,8 +68,8 @@ fn a_view_sees_its_snapshot() {
     });
 }
 
-/// I5: a walk down a chain never stands on a version that was freed, though it may stand on one that
-/// was unlinked.
+/// I5: a walk down a chain never stands on a version that was freed, though it may stand on one
+/// that was unlinked.
 #[test]
 fn a_walker_stands_on_nothing_freed() {
     model(2, || {

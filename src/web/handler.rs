@@ -112,7 +112,8 @@ pub fn search_then<P: Send + 'static, R: IntoResponse>(
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     label = "expected `fn(&Snapshot, &Request)` or `fn(&Transaction, &Request)`",
-    note = "wrap a closure in `read(|s, req| ..)` or `write(|tx, req| ..)`, or write its parameter types"
+    note = "wrap a closure in `read(|s, req| ..)` or `write(|tx, req| ..)`, or write its \
+            parameter types"
 )]
 pub trait IntoHandler<Marker> {
     /// The handler.

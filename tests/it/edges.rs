@@ -1,4 +1,4 @@
-//! The edges of cells and transactions: what is dropped, panics, nests or leaks where it should not.
+//! The edges of cells and transactions: what is dropped, panics, nests or leaks unexpectedly.
 
 use std::{
     cell::RefCell,

@@ -157,7 +157,8 @@ fn faults(file: &str, text: &str) -> Vec<String> {
         fault(format!("{} lines, more than {LINES}", text.lines().count()));
     }
     for (i, line) in text.lines().enumerate() {
-        if line.chars().count() > WIDTH && !line.contains("http") {
+        // A table in a comment cannot be broken.
+        if line.chars().count() > WIDTH && !line.starts_with("//! |") {
             fault(format!("line {} is wider than {WIDTH}", i + 1));
         }
         let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["#[al", "low("].concat()];
@@ -210,7 +211,8 @@ fn planted_faults_are_found() {
     planted("src/web/a.rs", "fn f() { unsafe { g() } }", "unsafe outside");
     planted("src/web/a.rs", &"x\n".repeat(LINES), "lines, more than");
     planted("src/web/a.rs", &"x".repeat(WIDTH + 1), "wider than");
-    planted("src/web/a.rs", &["// TO", "DO"].concat(), "TODO");
+    let mark = ["TO", "DO"].concat();
+    planted("src/web/a.rs", &format!("// {mark}"), &mark);
     assert!(faults("src/web/a.rs", "mod x;\n").iter().any(|f| f.contains("first line")));
     assert_eq!(faults("src/web/a.rs", "//! Fine.\nuse crate::http::Decoder;\n"), [""; 0]);
 }
