@@ -1,4 +1,54 @@
-//! txloop
+//! Handlers written as if one thread ran them, run on all cores.
+//!
+//! Shared state lives in cells, [`TVar`]. A handler is a function of a [`Transaction`], or of a
+//! [`Snapshot`] if it only reads. Handlers run in parallel; where two of them get in each other's
+//! way, one is run again. What anybody can see, answers included, is what running them one after
+//! another would have given, in an order that respects real time.
+//!
+//! # Trade-offs
+//!
+//! * A handler that may write may be run several times, so it must have no effects of its own: what
+//!   it wants done goes through [`Transaction::on_commit`].
+//! * Handlers that all write one cell run one at a time, with the cost of a transaction on top.
+//! * A value is never changed in place: a write makes a new version. A map in one cell is copied by
+//!   every write to it.
+//! * State is in memory. Nothing is kept when the process ends.
+//!
+//! # Which construct do I want?
+//!
+//! | I want to | use |
+//! |---|---|
+//! | share a value between handlers | [`TVar`] |
+//! | change several cells as one step | [`atomically`], or a handler with a [`Transaction`] |
+//! | undo the step when something is wrong | [`try_atomically`], or an `Err` from the handler |
+//! | read many cells at one moment, never run again | [`snapshot`], or a handler with a [`Snapshot`] |
+//! | search for long, then write a little | [`search_then`] |
+//! | write one function for both kinds | [`Read`] |
+//! | do something once, after the commit | [`Transaction::on_commit`] |
+//! | serve HTTP | [`App`] |
+//! | timers and callbacks without HTTP | [`Loop`] |
+//! | run transactions on other threads | [`Executor`] |
+//! | see what conflicted, where and what it cost | `stm-log`, after [`App::log`] |
+//!
+//! # Examples
+//! ```
+//! use txloop::{TVar, atomically, snapshot};
+//!
+//! let (checking, savings) = (TVar::new(100), TVar::new(0));
+//! std::thread::scope(|scope| {
+//!     for _ in 0..10 {
+//!         scope.spawn(|| atomically(|tx| {
+//!             tx.set(&checking, tx.get(&checking) - 10);
+//!             tx.set(&savings, tx.get(&savings) + 10);
+//!         }));
+//!     }
+//!     assert_eq!(snapshot(|s| s.get(&checking) + s.get(&savings)), 100);
+//! });
+//! assert_eq!(savings.with(|n| *n), 100);
+//! ```
+
+#[cfg(not(panic = "unwind"))]
+compile_error!("needs panic = \"unwind\": a handler that panics is contained by unwinding");
 
 mod cell;
 #[cfg(not(loom))]
@@ -13,6 +63,8 @@ mod event_loop;
 mod executor;
 #[cfg(not(loom))]
 mod http;
+#[cfg(doctest)]
+mod must_not_compile;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod probe;

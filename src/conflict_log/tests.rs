@@ -298,6 +298,9 @@ fn the_bytes_are_those_of_the_documentation() {
     let blocks: [(u16, &[Record]); 2] = [(NO_WORKER, &[name]), (0, &records)];
     let log = test_log(&header, &blocks, Some((2000, 3)));
     let hex: Vec<_> = log[header.encode().len()..].iter().map(|b| format!("{b:02x}")).collect();
-    let expected = "HEX";
+    let expected = "07 00 00 00 fe 04 92 e4 02 ff ff 36 01 04 6d 6f 76 65 1e 00 00 00 8c dd \
+        99 96 01 00 00 18 11 01 0e 03 d0 0f ac 02 17 11 01 02 00 64 ac 02 2c 01 \
+        01 02 64 28 02 03 4d 01 01 04 02 04 00 00 00 1b 94 9d 7e 03 ff ff 63 d0 \
+        0f 03";
     assert_eq!(hex.join(" "), expected);
 }

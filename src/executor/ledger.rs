@@ -201,25 +201,26 @@ impl Logging {
     /// The label's number, defined in the file before it is used: names up to it that the file
     /// does not have yet are added. A race defines one twice, which does no harm.
     fn name(&self, label: Label) -> NameId {
-        let known = self.names.load(Ordering::Relaxed);
+        // Acquire and Release: whoever finds a name defined writes behind its definition.
+        let known = self.names.load(Ordering::Acquire);
         if label.0 > known {
             for number in known + 1..=label.0 {
                 self.log.define_name(number, Label(number).text());
             }
-            self.names.fetch_max(label.0, Ordering::Relaxed);
+            self.names.fetch_max(label.0, Ordering::Release);
         }
         NameId(label.0)
     }
 
     fn place(&self, place: u32) -> PlaceId {
-        let known = self.places.load(Ordering::Relaxed);
+        let known = self.places.load(Ordering::Acquire);
         if place > known {
             for number in known + 1..=place {
                 if let Some(at) = labels::location(number) {
                     self.log.define_place(number, at.file(), at.line(), at.column());
                 }
             }
-            self.places.fetch_max(place, Ordering::Relaxed);
+            self.places.fetch_max(place, Ordering::Release);
         }
         PlaceId(place)
     }

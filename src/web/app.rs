@@ -149,7 +149,15 @@ impl App {
         if self.settings.max_connections == 0 {
             return Err(Error::new(ErrorKind::Config, "max_connections must be at least 1"));
         }
-        let unknown = |e| Error::io("cannot resolve the address to listen on", e);
+        let unknown = |e: std::io::Error| {
+            let text = "cannot resolve the address to listen on";
+            match e.kind() {
+                std::io::ErrorKind::InvalidInput => {
+                    Error::new(ErrorKind::Config, format!("{text}: {e}"))
+                }
+                _ => Error::io(text, e),
+            }
+        };
         let address = address.to_socket_addrs().map_err(unknown)?.next().ok_or_else(|| {
             Error::new(ErrorKind::Config, "the address to listen on resolves to nothing")
         })?;

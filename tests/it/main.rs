@@ -2,6 +2,10 @@
 
 mod cells;
 mod edges;
+mod loops;
 mod opacity;
 mod programs;
+mod readme;
+mod snapshots;
 mod tidy;
+mod wire;

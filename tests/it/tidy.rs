@@ -62,7 +62,8 @@ fn sources(below: &Path, out: &mut BTreeMap<String, String>) {
 fn module(file: &str) -> Option<&str> {
     let rest = file.strip_prefix("src/")?;
     let first = rest.split('/').next()?;
-    Some(first.strip_suffix(".rs").unwrap_or(first)).filter(|m| !["lib", "bin"].contains(m))
+    Some(first.strip_suffix(".rs").unwrap_or(first))
+        .filter(|m| !["lib", "bin", "must_not_compile"].contains(m))
 }
 
 fn is_test(file: &str) -> bool {
