@@ -34,6 +34,8 @@ use std::{collections::VecDeque, fmt, os::unix::net::UnixStream, sync::Arc, time
 
 /// How long the loop sleeps at most while a log is written.
 const FLUSH: Duration = Duration::from_millis(250);
+/// How long a turn of a loop without workers goes on starting handlers, in nanoseconds.
+const LONG_TURN_NS: u64 = 1_000_000;
 /// How often a stopping loop looks whether all has ended.
 const STOPPING: Duration = Duration::from_millis(5);
 /// How long a stop waits for what is under way.
@@ -202,6 +204,11 @@ impl Loop {
         deferred::adopt_thread();
         while self.turn()? {}
         self.runner.let_go();
+        if !self.executor.core().is_drained() {
+            // Its threads may never end: leave them, so that the process can.
+            eprintln!("txloop: stopped with handlers still running after {DRAIN:?}");
+            self.executor.abandon();
+        }
         if deferred::pending() {
             deferred::settle();
         }
@@ -268,12 +275,17 @@ impl Loop {
     }
 
     /// Runs `count` jobs of the batch: here while they are cheap and the turn's budget lasts, the
-    /// rest on the workers. Returns the time.
+    /// rest on the workers. Without workers all run here, but after [`LONG_TURN_NS`] the rest waits
+    /// for the next turn, so that answers leave and events are seen. Returns the time.
     fn run_batch(&mut self, count: usize, began: u64) -> u64 {
         let inline_only = self.executor.is_inline_only();
         let core = Arc::clone(self.executor.core());
         let (mut now, mut handed) = (began, false);
-        for job in self.batch.drain(..count) {
+        for _ in 0..count {
+            if inline_only && now - began > LONG_TURN_NS {
+                break;
+            }
+            let Some(job) = self.batch.pop_front() else { break };
             let here = inline_only
                 || (job.handled().cost().class() == Class::Cheap && now - began < INLINE_NS);
             let task = core.admit(job);

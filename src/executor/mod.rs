@@ -167,6 +167,11 @@ impl Executor {
         self.core.ledger.stats()
     }
 
+    /// Does not wait for the threads any more when dropped.
+    pub(crate) fn abandon(&mut self) {
+        self.workers.clear();
+    }
+
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }

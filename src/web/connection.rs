@@ -53,8 +53,6 @@ pub(super) struct Connection {
     sent: usize,
     pub(super) in_flight: Option<InFlight>,
     pub(super) queued: bool,
-    /// The peer has something to read for us that was not taken yet.
-    pub(super) read_later: bool,
     peer_closed: bool,
     /// No request is taken any more; closed when all is sent.
     closing: bool,
@@ -76,7 +74,6 @@ impl Connection {
             sent: 0,
             in_flight: None,
             queued: false,
-            read_later: false,
             peer_closed: false,
             closing: false,
             lingering: false,

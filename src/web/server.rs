@@ -86,8 +86,12 @@ pub(super) struct Connections {
     serials: u64,
     /// Connections with something to be written, or a request in the last batch.
     dirty: Vec<usize>,
+    /// The same while they are gone through, kept for its memory.
+    settling: Vec<usize>,
     /// Connections that have more to read than one turn gave them.
     unread: Vec<usize>,
+    /// Connections whose reading waits until a request has been answered.
+    stalled: Vec<usize>,
     /// More may wait to be accepted: not before this time.
     accept_at: Option<u64>,
     sweep_at: u64,
@@ -112,7 +116,9 @@ impl Connections {
             connections: Slab::new(),
             serials: 0,
             dirty: Vec::new(),
+            settling: Vec::new(),
             unread: Vec::new(),
+            stalled: Vec::new(),
             accept_at: None,
             sweep_at: 0,
             draining: false,
@@ -152,7 +158,7 @@ impl Connections {
     fn readable(&mut self, key: usize, turn: &mut Turn<'_>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.is_full() {
-            connection.read_later = true;
+            self.stalled.push(key);
             return;
         }
         match connection.read(turn.reactor, turn.now_ns) {
@@ -295,23 +301,25 @@ impl Service for Connections {
     }
 
     fn after_batch(&mut self, turn: &mut Turn<'_>) {
-        let batch: Vec<usize> = std::mem::take(&mut self.dirty);
-        for &key in &batch {
+        let mut settling = std::mem::take(&mut self.settling);
+        settling.append(&mut self.dirty);
+        for &key in &settling {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.queued = false;
             }
         }
+        // Those with a request in the next batch are noted again.
         self.take_answers(turn);
-        // Those with a request in the next batch were noted again by `advance`.
-        for key in batch.into_iter().chain(self.dirty.clone()) {
+        settling.extend_from_slice(&self.dirty);
+        for key in settling.drain(..) {
             self.settle(key, turn.now_ns);
         }
+        self.settling = settling;
         self.dirty.retain(|&key| self.connections.get(key).is_some_and(|c| c.queued));
         for key in std::mem::take(&mut self.unread) {
             self.readable(key, turn);
         }
-        let resumed: Vec<usize> = self.resumable();
-        for key in resumed {
+        for key in std::mem::take(&mut self.stalled) {
             self.readable(key, turn);
         }
         if self.accept_at.is_some_and(|at| at <= turn.now_ns) {
@@ -349,20 +357,6 @@ impl Service for Connections {
 
     fn is_drained(&self) -> bool {
         self.connections.is_empty()
-    }
-}
-
-impl Connections {
-    /// Connections whose reading was put off and that have room again.
-    fn resumable(&mut self) -> Vec<usize> {
-        let mut resumed = Vec::new();
-        for (key, connection) in &mut self.connections {
-            if connection.read_later && !connection.is_full() {
-                connection.read_later = false;
-                resumed.push(key);
-            }
-        }
-        resumed
     }
 }
 
