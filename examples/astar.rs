@@ -294,7 +294,7 @@ fn put_player(
     request: &Request,
 ) -> Answer<(StatusCode, Json<Placed>)> {
     let name = name(request)?;
-    let at = world.square(request.json::<Place>()?.at)?;
+    let at = world.square(request.json_object::<Place>()?.at)?;
     let refusal = if tx.get(&world.players).contains_key(name) {
         Some("exists")
     } else if world.is_wall(tx, at) {
@@ -336,7 +336,7 @@ struct Moved {
 }
 
 fn goal<'a>(world: &World, request: &'a Request) -> Answer<(&'a str, Square)> {
-    Ok((name(request)?, world.square(request.json::<Goal>()?.to)?))
+    Ok((name(request)?, world.square(request.json_object::<Goal>()?.to)?))
 }
 
 /// The search of a move: nothing when the request is bad or the player unknown, which the act says.
@@ -381,7 +381,7 @@ struct Changed {
 
 /// The squares of a horizontal or vertical segment, both ends included.
 fn segment(world: &World, request: &Request) -> Answer<Vec<Square>> {
-    let Segment { from, to } = request.json()?;
+    let Segment { from, to } = request.json_object()?;
     let ((x1, y1), (x2, y2)) = (world.square(from)?, world.square(to)?);
     if x1 != x2 && y1 != y2 {
         return Err(refuse(StatusCode::BAD_REQUEST, "neither horizontal nor vertical"));

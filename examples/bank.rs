@@ -48,7 +48,7 @@ fn transfer(
     tx: &Transaction,
     request: &Request,
 ) -> Result<Json<Balances>, Response> {
-    let Transfer { from, to, amount } = request.json()?;
+    let Transfer { from, to, amount } = request.json_object()?;
     let bad = |text| Response::error(StatusCode::BAD_REQUEST, text);
     let (Some(payer), Some(payee)) = (accounts.get(from), accounts.get(to)) else {
         return Err(bad("unknown account"));

@@ -9,8 +9,8 @@ pub(crate) const FLAGS: [(&str, &str); 3] =
     [("listen", "127.0.0.1:8888"), ("threads", ""), ("log", "")];
 
 /// The part of the help text about [`FLAGS`].
-pub(crate) const USAGE: &str = "\
-  --listen ADDR   where to listen (127.0.0.1:8888; port 0 picks a free one)
+pub(crate) const USAGE: &str =
+    "  --listen ADDR   where to listen (127.0.0.1:8888; port 0 picks a free one)
   --threads N     how many handlers can run at once (all cores)
   --log FILE      write a conflict log, for stm-log (or set TXLOOP_LOG)
   --help          this text";

@@ -98,8 +98,25 @@ impl Request {
     /// An answer 400 that says what is wrong and where: an empty body, trailing bytes, a repeated
     /// or missing field, a wrong type.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Response> {
-        serde_json::from_slice(self.body())
-            .map_err(|e| Response::error(StatusCode::BAD_REQUEST, &format!("invalid JSON: {e}")))
+        let bad = |e: &dyn fmt::Display| {
+            Response::error(StatusCode::BAD_REQUEST, &format!("invalid JSON: {e}"))
+        };
+        // Checked as a whole: a field that is skipped would not be.
+        let text = std::str::from_utf8(self.body()).map_err(|e| bad(&e))?;
+        serde_json::from_str(text).map_err(|e| bad(&e))
+    }
+
+    /// As [`Request::json`], and the value must be an object: a struct is otherwise also read from
+    /// an array of its fields.
+    ///
+    /// # Errors
+    /// As [`Request::json`].
+    pub fn json_object<T: DeserializeOwned>(&self) -> Result<T, Response> {
+        if self.body().trim_ascii_start().starts_with(b"[") {
+            let text = "invalid JSON: expected an object";
+            return Err(Response::error(StatusCode::BAD_REQUEST, text));
+        }
+        self.json()
     }
 }
 

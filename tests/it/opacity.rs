@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use txloop::{TVar, atomically, snapshot};
 
 /// Attempts to see a mix.
-const LOOKS: u64 = 1_000_000;
+const LOOKS: u64 = 5_000_000;
 /// The fewest commits beside them.
-const COMMITS: u64 = 100_000;
+const COMMITS: u64 = 1_000_000;
 
 #[test]
 fn two_cells_with_a_constant_sum() {

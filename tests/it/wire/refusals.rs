@@ -74,6 +74,15 @@ fn a_port_in_use_exits_with_1() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_exits_with_1() {
+    // A file stands where a folder would have to be.
+    let log = concat!("--log=", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml/log");
+    for example in ["counter", "bank", "astar", "echo", "primes"] {
+        check_start(example, &["--listen=127.0.0.1:0", log], 1);
+    }
+}
+
+#[test]
 fn help_goes_to_standard_output() {
     for example in ["counter", "bank", "astar", "echo", "primes"] {
         let output = ends(example, &["--threads", "1", "--help"]);
