@@ -72,12 +72,12 @@ fn a_view_sees_its_snapshot() {
 /// that was unlinked.
 #[test]
 fn a_walker_stands_on_nothing_freed() {
-    model(2, || {
+    model(3, || {
         let cell = TVar::new(0_u64);
         let written = cell.clone();
         let attempt = begin();
         let writer = thread::spawn(move || {
-            for value in 1..=3 {
+            for value in 1..=4 {
                 write(&written, value);
             }
         });
