@@ -63,7 +63,7 @@ fn a_view_sees_its_snapshot() {
         let attempt = begin();
         assert_eq!(*cell.read_at(&attempt.view), attempt.view.snapshot());
         assert_eq!(*cell.read_at(&attempt.view), attempt.view.snapshot());
-        drop(attempt);
+        drop(attempt.end());
         writer.join().expect("no panic");
     });
 }
@@ -82,7 +82,7 @@ fn a_walker_stands_on_nothing_freed() {
             }
         });
         assert_eq!(*cell.read_at(&attempt.view), 0);
-        drop(attempt);
+        drop(attempt.end());
         writer.join().expect("no panic");
     });
 }
@@ -101,7 +101,7 @@ fn a_view_sees_whole_commits() {
         });
         let attempt = begin();
         assert_eq!(a.read_at(&attempt.view), b.read_at(&attempt.view));
-        drop(attempt);
+        drop(attempt.end());
         writer.join().expect("no panic");
     });
 }
@@ -203,7 +203,7 @@ fn a_dropped_cell_outlives_its_readers() {
         let attempt = begin();
         let inner = outer.read_at(&attempt.view);
         assert_eq!(*inner.read_at(&attempt.view), 7 + attempt.view.snapshot());
-        drop(attempt);
+        drop(attempt.end());
         writer.join().expect("no panic");
     });
 }
