@@ -21,7 +21,7 @@ enum Run {
     Search(Box<Viewing<Found>>, Box<Acting>),
 }
 
-/// What a route calls, made by [`read`], [`write`] or [`search_then`], or from a function whose
+/// What a route calls, made by [`read`], [`write()`] or [`search_then`], or from a function whose
 /// parameter types say which it is.
 pub struct Handler(Run);
 
