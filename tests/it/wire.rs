@@ -15,3 +15,4 @@ mod history;
 mod pipeline;
 mod refusals;
 mod stopping;
+mod story;

@@ -16,7 +16,7 @@ use std::{
 const HUNG: Duration = Duration::from_secs(60);
 
 /// The executable of an example, beside this test's own.
-fn example(name: &str) -> PathBuf {
+pub(super) fn example(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("the path of this test");
     let profile = own.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps/it-…");
     let path = profile.join("examples").join(name);
