@@ -10,7 +10,7 @@ use crate::sync::{Arc, now_ns};
 use crate::transaction::{
     attempt::{Attempt, Spare},
     commit::{self, Hold, Outcome},
-    run::{attempt_once, for_handler, view_once},
+    run::{Payload, attempt_once, view_once},
     view::Mode,
 };
 
@@ -33,21 +33,18 @@ impl Runner {
         Self { core, index, spare: None, hold: None, cheap_run: 0 }
     }
 
-    /// Runs one task to its end, or until somebody else has to decide it. `now_ns` is the time at
-    /// its start; the answer is the time at its end.
-    pub(crate) fn run(&mut self, mut task: Box<Task>, now_ns: u64) -> u64 {
+    /// Runs one task to its end, or until somebody else has to decide it. It begins at `began_ns`;
+    /// the answer is the time at its end.
+    pub(crate) fn run(&mut self, mut task: Box<Task>, began_ns: u64) -> u64 {
         task.worker = self.index;
-        task.began_ns = now_ns;
+        task.began_ns = began_ns;
         match task.job.kind() {
             Kind::Read => self.view(task),
             Kind::Write => self.write(task),
-            Kind::SearchThenWrite => {
-                if let Some(task) = self.search(task) {
-                    self.write(task)
-                } else {
-                    crate::sync::now_ns()
-                }
-            }
+            Kind::SearchThenWrite => match self.search(task) {
+                Some(task) => self.write(task),
+                None => now_ns(),
+            },
         }
     }
 
@@ -119,7 +116,7 @@ impl Runner {
     fn begin(&mut self, task: &mut Task) -> Attempt {
         let spare = self.spare();
         let handler = task.job.handled().label;
-        let attempt = for_handler(spare, handler, task.job.home()).begin();
+        let attempt = spare.handler(handler, task.job.home()).begin();
         if task.failures == 0 {
             task.first_snapshot = attempt.view.snapshot();
         }
@@ -131,24 +128,17 @@ impl Runner {
             return self.write_holding(task);
         }
         let attempt = self.begin(&mut task);
-        let snapshot = attempt.view.snapshot();
         let job = &mut task.job;
-        let (mut attempt, result) = attempt_once(attempt, Mode::Optimistic, |tx| job.attempt(tx));
+        let (attempt, result) = attempt_once(attempt, Mode::Optimistic, |tx| job.attempt(tx));
         let now = self.ran(&mut task);
-        match result {
-            Err(panic) => {
-                self.spare = Some(attempt.discard());
-                self.end(task, snapshot, Booked::Panicked, Some(panic));
-            }
-            Ok(Verdict::RollBack) => {
-                self.spare = Some(attempt.discard());
-                self.end(task, snapshot, Booked::RolledBack, None);
-            }
-            Ok(Verdict::Commit) if attempt.is_plain_reader() => {
+        if let Some((task, mut attempt)) = self.decide(task, attempt, result) {
+            if attempt.is_plain_reader() {
+                let version = attempt.view.snapshot();
                 self.spare = Some(attempt.end());
-                self.end(task, snapshot, Booked::ReadOnly, None);
+                self.end(task, version, Booked::ReadOnly, None);
+            } else {
+                self.commit(task, attempt);
             }
-            Ok(Verdict::Commit) => self.commit(task, attempt),
         }
         now
     }
@@ -188,26 +178,34 @@ impl Runner {
 
     fn write_alone(&mut self, mut hold: Hold, mut task: Box<Task>) -> Hold {
         let attempt = self.begin(&mut task);
-        let snapshot = attempt.view.snapshot();
         let job = &mut task.job;
         let (attempt, result) = attempt_once(attempt, Mode::Alone, |tx| job.attempt(tx));
         self.ran(&mut task);
-        match result {
-            Err(panic) => {
-                self.spare = Some(attempt.discard());
-                self.end(task, snapshot, Booked::Panicked, Some(panic));
-            }
-            Ok(Verdict::RollBack) => {
-                self.spare = Some(attempt.discard());
-                self.end(task, snapshot, Booked::RolledBack, None);
-            }
-            Ok(Verdict::Commit) => {
-                let (spare, version) = hold.commit(attempt);
-                self.spare = Some(spare);
-                self.end(task, version, Booked::Committed, None);
-            }
+        if let Some((task, attempt)) = self.decide(task, attempt, result) {
+            let (spare, version) = hold.commit(attempt);
+            self.spare = Some(spare);
+            self.end(task, version, Booked::Committed, None);
         }
         hold
+    }
+
+    /// Ends a task whose last attempt panicked or rolls back: its snapshot is its place. Gives back
+    /// one that wants to commit.
+    fn decide(
+        &mut self,
+        task: Box<Task>,
+        attempt: Attempt,
+        result: Result<Verdict, Payload>,
+    ) -> Option<(Box<Task>, Attempt)> {
+        let (booked, panic) = match result {
+            Ok(Verdict::Commit) => return Some((task, attempt)),
+            Ok(Verdict::RollBack) => (Booked::RolledBack, None),
+            Err(panic) => (Booked::Panicked, Some(panic)),
+        };
+        let snapshot = attempt.view.snapshot();
+        self.spare = Some(attempt.discard());
+        self.end(task, snapshot, booked, panic);
+        None
     }
 
     /// Lets go of a baton that was kept.
@@ -223,13 +221,7 @@ impl Runner {
         task.ended_ns
     }
 
-    fn end(
-        &self,
-        task: Box<Task>,
-        version: u64,
-        outcome: Booked,
-        panic: Option<crate::transaction::run::Payload>,
-    ) {
+    fn end(&self, task: Box<Task>, version: u64, outcome: Booked, panic: Option<Payload>) {
         self.core.ledger.ended(&task, version, outcome);
         self.core.end(task, Ended { version, panic });
     }

@@ -3,7 +3,6 @@
 use super::{
     attempt::{self, Attempt, Spare},
     commit::{self, Outcome},
-    outbox::Home,
     view::{Mark, Mode, Snapshot, Transaction},
 };
 use crate::cell::{deferred, labels::Label, slot::Scoped};
@@ -14,7 +13,6 @@ use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     ptr,
-    sync::Arc,
 };
 
 /// After so many failed attempts a handler runs alone.
@@ -270,11 +268,6 @@ fn read_only<R, E>(view: &Snapshot, f: &impl Fn(&Transaction) -> Result<R, E>) -
         Ok(answer) => answer,
         Err(payload) => resume_unwind(payload),
     }
-}
-
-/// Names the handler of the attempts that `spare` will make, and the loop it belongs to.
-pub(crate) fn for_handler(spare: Spare, handler: Label, home: Option<Arc<dyn Home>>) -> Spare {
-    spare.handler(handler, home)
 }
 
 impl<T: Send + Sync + 'static> crate::TVar<T> {
