@@ -26,6 +26,7 @@ use crate::transaction::{
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::Unparker;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The most attempts of one executor that are finished and not committed.
 const MAX_READY: usize = 64;
@@ -243,7 +244,10 @@ impl Core {
     /// Ends a task on a thread of the library, where its job may be dropped.
     pub(crate) fn end(&self, mut task: Box<Task>, ended: Ended) {
         task.job.ended(ended);
-        drop(task);
+        // What the job captured may have a destructor that panics: that ends no thread of ours.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(task))) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        }
         self.task_ended();
     }
 }

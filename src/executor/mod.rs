@@ -195,7 +195,12 @@ impl Executor {
 impl Drop for Executor {
     fn drop(&mut self) {
         self.core.stop();
+        let me = std::thread::current().id();
         for worker in self.workers.drain(..) {
+            // Dropped by something that one of its own threads ran: that one ends by itself.
+            if worker.thread().id() == me {
+                continue;
+            }
             // A worker contains the panics of handlers; its own would be a defect, and is printed.
             let _ = worker.join();
         }

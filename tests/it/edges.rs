@@ -365,6 +365,44 @@ fn a_handler_that_loses_every_race_runs_alone() {
 }
 
 #[test]
+fn what_an_executor_drops_may_panic() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a captured value that panics when dropped");
+        }
+    }
+    let executor = Executor::new(1).expect("threads");
+    for _ in 0..3 {
+        let bomb = Bomb;
+        let one = executor.transact("captures", move |_| {
+            let _ = &bomb;
+            1
+        });
+        assert_eq!(one.wait(), Ok(1));
+    }
+    assert_eq!(executor.transact("next", |_| 2).wait(), Ok(2));
+}
+
+#[test]
+fn an_executor_dropped_on_its_own_thread_ends() {
+    let executor = Arc::new(Executor::new(2).expect("threads"));
+    let (sender, receiver) = channel();
+    let last = Arc::clone(&executor);
+    let done = executor.transact("holds the last handle", move |tx| {
+        let (last, sender) = (Arc::clone(&last), sender.clone());
+        tx.on_commit(move || {
+            drop(last);
+            // Whoever waits has what it wants.
+            let _ = sender.send(());
+        });
+    });
+    drop(executor);
+    assert_eq!(done.wait(), Ok(()));
+    assert_eq!(receiver.recv(), Ok(()));
+}
+
+#[test]
 fn what_an_executor_runs_may_panic() {
     let executor = Executor::new(2).expect("threads");
     let cell = TVar::new(1);
