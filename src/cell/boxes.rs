@@ -18,7 +18,7 @@ use std::{cell::UnsafeCell, collections::HashMap, fmt, panic::Location};
 /// Up to this many entries a write log is searched from front to back; above it has an index.
 const LINEAR_WRITES: usize = 8;
 /// A read log longer than this is sorted and thinned when it has doubled since the last time.
-const THIN_READS: usize = 1 << 12;
+pub(crate) const THIN_READS: usize = 1 << 12;
 
 /// The cells that an attempt read, in order, each with the place of the read when places are kept.
 #[derive(Default)]

@@ -20,11 +20,15 @@ pub(crate) enum Deferred {
 }
 
 #[cfg(not(loom))]
-pub(crate) use queue::{adopt_thread, pending, push, settle, wake_reaper};
+pub(crate) use queue::{adopt_thread, pending, push, rouse_for_pending, settle, wake_reaper};
 
 /// The models free at once what they can, and have no reaper.
 #[cfg(loom)]
 pub(super) fn wake_reaper() {}
+
+/// The models drop at once.
+#[cfg(loom)]
+pub(super) fn rouse_for_pending() {}
 
 /// Puts a destructor off.
 pub(super) fn dispose_later(version: Version) {
@@ -83,12 +87,16 @@ mod queue {
     /// Puts an item off. Runs no user code.
     pub(crate) fn push(item: Deferred) {
         QUEUE.push(item);
+        // Pairs with the fence of `drain`: either a later look finds nobody draining, or the
+        // drainer finds the item.
+        fence(Ordering::SeqCst);
     }
 
     /// Whether something waits, as far as this thread can see.
     #[inline]
     pub(crate) fn pending() -> bool {
-        !QUEUE.is_empty()
+        // Whoever drains goes on until the queue is empty.
+        !QUEUE.is_empty() && !DRAINING.load(Ordering::Relaxed)
     }
 
     /// Sees to it that what waits is done: here if this thread may, else by the reaper. Called with
@@ -107,6 +115,13 @@ mod queue {
     #[inline]
     pub(crate) fn wake_reaper() {
         if REAPER_STATE.load(Ordering::Relaxed) == ASLEEP {
+            rouse();
+        }
+    }
+
+    /// As [`wake_reaper`], and not even a nap may go on: something waits to be dropped.
+    pub(crate) fn rouse_for_pending() {
+        if pending() && REAPER_STATE.load(Ordering::Relaxed) != UP {
             rouse();
         }
     }
@@ -168,6 +183,7 @@ mod queue {
                 run(item);
             }
             DRAINING.store(false, Ordering::Release);
+            fence(Ordering::SeqCst);
             // Looked at again by the loop: an item pushed after the last pop and before the store
             // may have found the drainer busy.
         }

@@ -352,7 +352,10 @@ impl<T: Send + Sync + 'static> Clone for TVar<T> {
     fn clone(&self) -> Self {
         // Relaxed: the new handle is made from one that keeps the cell alive.
         let handles = self.header().handles.fetch_add(1, Ordering::Relaxed);
-        assert!(handles < MAX_HANDLES, "more than {MAX_HANDLES} handles to one cell");
+        if handles >= MAX_HANDLES {
+            // As `Arc` does: a panic could be caught, again and again, until the count wraps.
+            std::process::abort();
+        }
         Self { cell: self.cell, value: PhantomData }
     }
 }

@@ -156,6 +156,8 @@ impl Store {
             let spoils = self.end_hold(&mut guard, false);
             self.let_go(guard);
             spoils.free();
+            // No `settle` follows here: this may be inside somebody's transaction.
+            deferred::rouse_for_pending();
         }
     }
 

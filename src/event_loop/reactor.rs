@@ -28,8 +28,9 @@ const LISTENER: Token = Token(usize::MAX - 2);
 pub(crate) enum Ready {
     /// Connections to accept.
     Listener,
-    /// A connection, by the token it was registered under.
-    Stream { token: usize, readable: bool, writable: bool },
+    /// A connection, by the token it was registered under. `closed`: the peer will send no more, so
+    /// that no event will come after this one.
+    Stream { token: usize, readable: bool, writable: bool, closed: bool },
     /// A signal to stop.
     Signal,
 }
@@ -146,14 +147,21 @@ impl Reactor {
                     token,
                     readable: event.is_readable() || event.is_read_closed() || event.is_error(),
                     writable: event.is_writable(),
+                    closed: event.is_read_closed() || event.is_error(),
                 }),
             }
         }
         Ok(())
     }
 
-    /// Reads what a connection has, to the end or [`READ_AT_ONCE`] bytes.
-    pub(crate) fn read(&mut self, stream: &mut Stream, into: &mut BytesMut) -> ReadEnd {
+    /// Reads what a connection has, to the end or [`READ_AT_ONCE`] bytes. If the peer has `closed`,
+    /// the end is that of the stream.
+    pub(crate) fn read(
+        &mut self,
+        stream: &mut Stream,
+        into: &mut BytesMut,
+        closed: bool,
+    ) -> ReadEnd {
         let mut total = 0;
         loop {
             match stream.0.read(&mut self.scratch) {
@@ -162,7 +170,7 @@ impl Reactor {
                     into.extend_from_slice(&self.scratch[..n]);
                     total += n;
                     // A short read has emptied the socket: whatever comes later is a new event.
-                    if n < self.scratch.len() {
+                    if n < self.scratch.len() && !closed {
                         return ReadEnd::Empty;
                     }
                     if total >= READ_AT_ONCE {

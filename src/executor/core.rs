@@ -15,27 +15,31 @@ use super::{
     ledger::Ledger,
     schedule::{self, Class, Next},
 };
-use crate::cell::{deferred, slot::Guard, store::Held};
+use crate::cell::deferred;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::transaction::{
     attempt::Spare,
-    commit::{self, Hold},
     conflict::Conflict,
     run::{MAX_FAILURES, MAX_LOST_NS},
 };
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::Unparker;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 /// The most attempts of one executor that are finished and not committed.
 const MAX_READY: usize = 64;
+/// How long a worker waits between two looks at a full READY list.
+const READY_PAUSE: Duration = Duration::from_micros(20);
 
 pub(crate) struct Core {
     /// How many handlers can run at once. With one, it runs while holding the baton.
     pub(crate) threads: usize,
-    /// Served before all else: each comes with the baton.
-    alone: SegQueue<(Guard<Held>, Box<Task>)>,
+    /// Served before all else: whoever takes one waits for the baton first.
+    alone: SegQueue<Box<Task>>,
     again: SegQueue<Box<Task>>,
     cheap: SegQueue<Box<Task>>,
     expensive: SegQueue<Box<Task>>,
@@ -45,9 +49,23 @@ pub(crate) struct Core {
     ready: CachePadded<AtomicUsize>,
     sleeping: CachePadded<AtomicUsize>,
     sleepers: SegQueue<usize>,
-    unparkers: Vec<(Unparker, AtomicBool)>,
+    workers: Vec<Sleeper>,
     stopping: AtomicBool,
     pub(crate) ledger: Ledger,
+}
+
+/// How a worker is woken.
+struct Sleeper {
+    unparker: Unparker,
+    asleep: AtomicBool,
+    /// Whether its number stands in `sleepers`: at most once, however often it sleeps.
+    listed: AtomicBool,
+}
+
+impl Sleeper {
+    fn new(unparker: Unparker) -> Self {
+        Self { unparker, asleep: AtomicBool::new(false), listed: AtomicBool::new(false) }
+    }
 }
 
 impl Core {
@@ -64,7 +82,7 @@ impl Core {
             ready: CachePadded::new(AtomicUsize::new(0)),
             sleeping: CachePadded::new(AtomicUsize::new(0)),
             sleepers: SegQueue::new(),
-            unparkers: unparkers.into_iter().map(|u| (u, AtomicBool::new(false))).collect(),
+            workers: unparkers.into_iter().map(Sleeper::new).collect(),
             stopping: AtomicBool::new(false),
             ledger,
         })
@@ -98,8 +116,8 @@ impl Core {
 
     /// The next task for a worker. `cheap_run` counts cheap ones in a row.
     pub(crate) fn next(&self, cheap_run: &mut u32) -> Option<Work> {
-        if let Some((guard, task)) = self.alone.pop() {
-            return Some(Work::Alone(Hold::adopt(guard), task));
+        if let Some(task) = self.alone.pop() {
+            return Some(Work::Alone(task));
         }
         if let Some(task) = self.again.pop() {
             return Some(Work::Task(task));
@@ -129,12 +147,14 @@ impl Core {
         if self.sleeping.load(Ordering::Relaxed) == 0 {
             return;
         }
-        while let Some(worker) = self.sleepers.pop() {
-            let (unparker, asleep) = &self.unparkers[worker];
-            // AcqRel: each sleep is ended once.
-            if asleep.swap(false, Ordering::AcqRel) {
+        while let Some(index) = self.sleepers.pop() {
+            let worker = &self.workers[index];
+            // SeqCst, against `may_sleep`: unlisted before the look at `asleep`, so that a worker
+            // which finds itself listed still is seen asleep here.
+            worker.listed.store(false, Ordering::SeqCst);
+            if worker.asleep.swap(false, Ordering::SeqCst) {
                 self.sleeping.fetch_sub(1, Ordering::Relaxed);
-                unparker.unpark();
+                worker.unparker.unpark();
                 return;
             }
         }
@@ -142,11 +162,15 @@ impl Core {
 
     /// Says that worker `index` is about to park; false if there is something to do after all.
     pub(crate) fn may_sleep(&self, index: usize) -> bool {
-        self.unparkers[index].1.store(true, Ordering::Release);
+        let worker = &self.workers[index];
+        worker.asleep.store(true, Ordering::SeqCst);
         self.sleeping.fetch_add(1, Ordering::Relaxed);
-        self.sleepers.push(index);
+        if !worker.listed.swap(true, Ordering::SeqCst) {
+            self.sleepers.push(index);
+        }
         fence(Ordering::SeqCst);
-        if self.has_work() || self.is_stopping() || deferred::pending() {
+        let over = self.is_stopping() && self.is_drained();
+        if self.has_work() || over || deferred::pending() {
             self.awake(index);
             return false;
         }
@@ -155,7 +179,7 @@ impl Core {
 
     /// Takes back what [`Core::may_sleep`] said, unless somebody has ended the sleep.
     pub(crate) fn awake(&self, index: usize) {
-        if self.unparkers[index].1.swap(false, Ordering::AcqRel) {
+        if self.workers[index].asleep.swap(false, Ordering::SeqCst) {
             self.sleeping.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -163,8 +187,8 @@ impl Core {
     /// Tells the workers to end when everything accepted has ended.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        for (unparker, _) in &self.unparkers {
-            unparker.unpark();
+        for worker in &self.workers {
+            worker.unparker.unpark();
         }
     }
 
@@ -204,7 +228,8 @@ impl Core {
     /// Counts an attempt that becomes READY. Waits while [`MAX_READY`] are: the holder takes them.
     pub(crate) fn ready_joins(&self) {
         while self.ready.load(Ordering::Relaxed) >= MAX_READY {
-            crate::sync::thread::yield_now();
+            // Somebody holds the baton, possibly for as long as a handler that runs alone.
+            crate::sync::thread::sleep(READY_PAUSE);
         }
         self.ready.fetch_add(1, Ordering::Relaxed);
     }
@@ -231,24 +256,23 @@ impl Core {
                 core.again.push(task);
                 core.wake_one();
             }
-            Next::Alone => commit::request_alone(task.first_snapshot, task),
+            // Without the baton, which must not wait for a worker: all commits would.
+            Next::Alone => {
+                core.alone.push(task);
+                core.wake_one();
+            }
         }
-    }
-
-    /// Takes a task with the baton that it asked for.
-    pub(crate) fn serve_alone(&self, guard: Guard<Held>, task: Box<Task>) {
-        self.alone.push((guard, task));
-        self.wake_one();
     }
 
     /// Ends a task on a thread of the library, where its job may be dropped.
     pub(crate) fn end(&self, mut task: Box<Task>, ended: Ended) {
         task.job.ended(ended);
+        // Before the drop, which may be that of the executor itself.
+        self.task_ended();
         // What the job captured may have a destructor that panics: that ends no thread of ours.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(task))) {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
         }
-        self.task_ended();
     }
 }
 
@@ -257,5 +281,5 @@ pub(crate) enum Work {
     /// Run it.
     Task(Box<Task>),
     /// Run it while holding the baton.
-    Alone(Hold, Box<Task>),
+    Alone(Box<Task>),
 }

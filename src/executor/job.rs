@@ -1,15 +1,14 @@
 //! What an executor runs: a [`Job`] given by the web layer, the loop or a caller, wrapped in a
 //! [`Task`] that remembers its ticket and its failures.
 
-use super::{core::Core, schedule::Cost};
-use crate::cell::{deferred, labels::Label, slot::Guard, store::Held};
+use super::{core::Core, schedule::Cost, transact::Panicked};
+use crate::cell::{deferred, labels::Label};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::transaction::{
     Snapshot, Transaction,
     attempt::Spare,
-    commit::{Alone, Finish, Outcome},
+    commit::{Finish, Outcome},
     outbox::Home,
-    run::Payload,
 };
 
 /// A handler as the executor knows it: its name and what it costs.
@@ -59,7 +58,7 @@ pub(crate) struct Ended {
     /// Its place in the serial order: its own version, or its snapshot if it wrote nothing.
     pub(crate) version: u64,
     /// The panic that ended it, if one did.
-    pub(crate) panic: Option<Payload>,
+    pub(crate) panic: Option<Panicked>,
 }
 
 /// One handler with its input. Calls into user code are made by the executor only.
@@ -97,8 +96,8 @@ pub(crate) struct Task {
 
 impl Task {
     /// Ends the task where no user code may run: the job is dropped later.
-    fn end_elsewhere(mut self: Box<Self>, version: u64) {
-        self.job.ended(Ended { version, panic: None });
+    pub(crate) fn end_elsewhere(mut self: Box<Self>, ended: Ended) {
+        self.job.ended(ended);
         let core = Arc::clone(&self.core);
         deferred::push(deferred::Deferred::Run(Box::new(move || drop(self))));
         core.task_ended();
@@ -114,16 +113,9 @@ impl Finish for Task {
         match outcome {
             Outcome::Committed(version) => {
                 self.core.committed(&self, version);
-                self.end_elsewhere(version);
+                self.end_elsewhere(Ended { version, panic: None });
             }
             Outcome::Failed(conflict) => Core::failed(self, &conflict),
         }
-    }
-}
-
-impl Alone for Task {
-    fn serve(self: Box<Self>, guard: Guard<Held>) {
-        let core = Arc::clone(&self.core);
-        core.serve_alone(guard, self);
     }
 }

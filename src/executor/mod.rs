@@ -196,11 +196,12 @@ impl Drop for Executor {
     fn drop(&mut self) {
         self.core.stop();
         let me = std::thread::current().id();
+        if self.workers.iter().any(|worker| worker.thread().id() == me) {
+            // Dropped by something that one of its own threads runs, and which must end first: the
+            // threads end by themselves.
+            self.workers.clear();
+        }
         for worker in self.workers.drain(..) {
-            // Dropped by something that one of its own threads ran: that one ends by itself.
-            if worker.thread().id() == me {
-                continue;
-            }
             // A worker contains the panics of handlers; its own would be a defect, and is printed.
             let _ = worker.join();
         }

@@ -3,6 +3,7 @@
 use super::{
     core::{Core, Work},
     job::{Ended, Kind, Task, Verdict},
+    transact::Panicked,
 };
 use crate::cell::deferred;
 use crate::conflict_log::Outcome as Booked;
@@ -66,9 +67,11 @@ impl Runner {
             Work::Task(task) => {
                 self.run(task, now);
             }
-            Work::Alone(hold, mut task) => {
+            Work::Alone(mut task) => {
+                self.let_go();
+                let hold = commit::take_alone(task.first_snapshot);
                 task.worker = self.index;
-                task.began_ns = now;
+                task.began_ns = now_ns();
                 let hold = self.write_alone(hold, task);
                 hold.end();
             }
@@ -88,7 +91,7 @@ impl Runner {
         let now = self.ran(&mut task);
         match result {
             Ok(()) => self.end(task, version, Booked::ReadOnly, None),
-            Err(panic) => self.end(task, version, Booked::Panicked, Some(panic)),
+            Err(panic) => self.end(task, version, Booked::Panicked, Some(contain(panic))),
         }
         now
     }
@@ -107,7 +110,7 @@ impl Runner {
             Ok(()) => Some(task),
             Err(panic) => {
                 self.ran(&mut task);
-                self.end(task, version, Booked::Panicked, Some(panic));
+                self.end(task, version, Booked::Panicked, Some(contain(panic)));
                 None
             }
         }
@@ -181,11 +184,22 @@ impl Runner {
         let job = &mut task.job;
         let (attempt, result) = attempt_once(attempt, Mode::Alone, |tx| job.attempt(tx));
         self.ran(&mut task);
-        if let Some((task, attempt)) = self.decide(task, attempt, result) {
-            let (spare, version) = hold.commit(attempt);
-            self.spare = Some(spare);
-            self.end(task, version, Booked::Committed, None);
-        }
+        // Under the baton: what the job captured is dropped later.
+        let (version, booked, panic) = match result {
+            Ok(Verdict::Commit) => {
+                let (spare, version) = hold.commit(attempt);
+                self.spare = Some(spare);
+                (version, Booked::Committed, None)
+            }
+            other => {
+                let version = attempt.view.snapshot();
+                self.spare = Some(attempt.end());
+                let (booked, panic) = undone(other);
+                (version, booked, panic)
+            }
+        };
+        self.core.ledger.ended(&task, version, booked);
+        task.end_elsewhere(Ended { version, panic });
         hold
     }
 
@@ -197,11 +211,10 @@ impl Runner {
         attempt: Attempt,
         result: Result<Verdict, Payload>,
     ) -> Option<(Box<Task>, Attempt)> {
-        let (booked, panic) = match result {
-            Ok(Verdict::Commit) => return Some((task, attempt)),
-            Ok(Verdict::RollBack) => (Booked::RolledBack, None),
-            Err(panic) => (Booked::Panicked, Some(panic)),
-        };
+        if let Ok(Verdict::Commit) = result {
+            return Some((task, attempt));
+        }
+        let (booked, panic) = undone(result);
         let snapshot = attempt.view.snapshot();
         self.spare = Some(attempt.discard());
         self.end(task, snapshot, booked, panic);
@@ -221,10 +234,25 @@ impl Runner {
         task.ended_ns
     }
 
-    fn end(&self, task: Box<Task>, version: u64, outcome: Booked, panic: Option<Payload>) {
+    fn end(&self, task: Box<Task>, version: u64, outcome: Booked, panic: Option<Panicked>) {
         self.core.ledger.ended(&task, version, outcome);
         self.core.end(task, Ended { version, panic });
     }
+}
+
+/// How an attempt that is not to be committed is booked.
+fn undone(result: Result<Verdict, Payload>) -> (Booked, Option<Panicked>) {
+    match result {
+        Ok(_) => (Booked::RolledBack, None),
+        Err(panic) => (Booked::Panicked, Some(contain(panic))),
+    }
+}
+
+/// What a panic said; its payload, which may be anything, is dropped later.
+fn contain(payload: Payload) -> Panicked {
+    let panicked = Panicked::from_payload(&*payload);
+    deferred::push(deferred::Deferred::Run(Box::new(move || drop(payload))));
+    panicked
 }
 
 impl Drop for Runner {

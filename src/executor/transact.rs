@@ -2,11 +2,10 @@
 
 use super::job::{Ended, Handled, Job, Kind, Verdict};
 use crate::sync::Arc;
-use crate::transaction::{Transaction, run::Payload};
+use crate::transaction::Transaction;
 use std::{
     any::Any,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
 };
 
@@ -118,19 +117,12 @@ where
     fn ended(&mut self, ended: Ended) {
         let answer = match (ended.panic, self.answer.take()) {
             (None, Some(answer)) => Ok(answer),
-            (panic, _) => Err(panicked(panic)),
+            (Some(panicked), _) => Err(panicked),
+            (None, None) => unreachable!("an attempt that ends without a panic has an answer"),
         };
-        // Nobody waits any more: the answer is dropped with the message.
-        let _ = self.reply.send((answer, ended.version));
+        if let Err(unsent) = self.reply.send((answer, ended.version)) {
+            // Nobody waits any more: the answer is dropped with the job, where that may be done.
+            self.stale.extend(unsent.0.0);
+        }
     }
-}
-
-fn panicked(panic: Option<Payload>) -> Panicked {
-    let Some(payload) = panic else {
-        return Panicked { message: "no answer".to_owned() };
-    };
-    let panicked = Panicked::from_payload(&*payload);
-    // The payload may be anything, with a destructor that panics.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    panicked
 }

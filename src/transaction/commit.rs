@@ -134,6 +134,7 @@ pub(crate) struct Hold(Guard<Held>);
 
 impl Hold {
     /// Continues a hold that was handed over by [`Alone::serve`].
+    #[cfg(loom)]
     pub(crate) fn adopt(guard: Guard<Held>) -> Self {
         Self(guard)
     }

@@ -4,7 +4,7 @@ use super::attempt::Attempt;
 use super::outbox::{Callback, Home};
 use crate::cell::{
     TVar,
-    boxes::{FrozenWrites, WriteMark},
+    boxes::{FrozenWrites, THIN_READS, WriteMark},
     labels,
     node::{CellRef, Origin},
     slot::Announcement,
@@ -369,6 +369,11 @@ impl Joined {
         }
         let mut reads = self.reads.lock();
         if reads.last().is_none_or(|(last, _)| *last != cell) {
+            // As in a read log: no longer than a few times the cells that are read.
+            if reads.len() >= THIN_READS && reads.len().is_power_of_two() {
+                reads.sort_by_key(|(cell, _)| *cell);
+                reads.dedup_by_key(|(cell, _)| *cell);
+            }
             reads.push((cell, place));
         }
     }

@@ -8,6 +8,8 @@ use std::io;
 
 /// Input beyond a request that runs: above this nothing more is read until it is answered.
 const AHEAD_BYTES: usize = 64 * 1024;
+/// Unsent bytes above which a connection is written at once and takes no further request.
+pub(super) const OUT_BYTES: usize = 64 * 1024;
 /// How long a request's head may take from its first byte.
 const HEAD_NS: u64 = 10_000_000_000;
 /// How long a body may take besides one second for each [`BODY_BYTES_PER_SECOND`].
@@ -54,6 +56,8 @@ pub(super) struct Connection {
     pub(super) in_flight: Option<InFlight>,
     pub(super) queued: bool,
     peer_closed: bool,
+    /// The input holds no whole request.
+    starved: bool,
     /// No request is taken any more; closed when all is sent.
     closing: bool,
     lingering: bool,
@@ -75,6 +79,7 @@ impl Connection {
             in_flight: None,
             queued: false,
             peer_closed: false,
+            starved: true,
             closing: false,
             lingering: false,
             since_ns: now_ns,
@@ -82,13 +87,14 @@ impl Connection {
         }
     }
 
-    /// Reads what is there.
-    pub(super) fn read(&mut self, reactor: &mut Reactor, now_ns: u64) -> ReadEnd {
+    /// Reads what is there, to the end of the stream if the peer has closed.
+    pub(super) fn read(&mut self, reactor: &mut Reactor, closed: bool, now_ns: u64) -> ReadEnd {
         let before = self.input.len();
         if self.stage() == Stage::Idle {
             self.touch(now_ns);
         }
-        let end = reactor.read(&mut self.stream, &mut self.input);
+        let end = reactor.read(&mut self.stream, &mut self.input, closed);
+        self.starved &= self.input.len() == before;
         self.received += (self.input.len() - before) as u64;
         if self.closing {
             self.input.clear();
@@ -99,17 +105,24 @@ impl Connection {
 
     /// Whether reading has to wait until a request has been answered.
     pub(super) fn is_full(&self) -> bool {
-        self.in_flight.is_some() && self.input.len() >= AHEAD_BYTES
+        (self.in_flight.is_some() || self.unsent() >= OUT_BYTES) && self.input.len() >= AHEAD_BYTES
     }
 
     /// Whether the next request may be taken off the input.
     pub(super) fn may_take(&self) -> bool {
-        self.in_flight.is_none() && !self.closing
+        self.in_flight.is_none() && !self.closing && self.unsent() < OUT_BYTES
+    }
+
+    /// Whether a request may be taken and may be there.
+    pub(super) fn has_more(&self) -> bool {
+        self.may_take() && !self.starved
     }
 
     /// The next request of the input.
     pub(super) fn decode(&mut self) -> Decoded {
-        self.decoder.next(&mut self.input)
+        let decoded = self.decoder.next(&mut self.input);
+        self.starved = matches!(decoded, Decoded::NeedMore);
+        decoded
     }
 
     /// Starts the clock of the next stage.
@@ -163,7 +176,13 @@ impl Connection {
                     self.sent += n;
                     self.since_ns = now_ns;
                 }
-                None => return Ok(()),
+                None => {
+                    if self.sent > OUT_BYTES {
+                        self.out.drain(..self.sent);
+                        self.sent = 0;
+                    }
+                    return Ok(());
+                }
             }
         }
         self.out.clear();
@@ -184,7 +203,7 @@ impl Connection {
     /// Whether nothing is left to do here.
     pub(super) fn is_over(&self) -> bool {
         let sent = self.unsent() == 0 && self.in_flight.is_none();
-        self.peer_closed && sent
+        self.peer_closed && sent && (self.starved || self.closing)
     }
 
     pub(super) fn stage(&self) -> Stage {

@@ -14,7 +14,7 @@
 //! next turn, and written together.
 
 use super::{
-    connection::{Connection, InFlight, Stage},
+    connection::{Connection, InFlight, OUT_BYTES, Stage},
     handler::Handler,
     request::Request,
     response::Response,
@@ -37,8 +37,6 @@ use std::{any::Any, fmt, sync::Arc};
 const ACCEPT_AT_ONCE: usize = 128;
 /// How long accepting pauses when the process is out of descriptors.
 const ACCEPT_PAUSE_NS: u64 = 100_000_000;
-/// Unsent bytes above which a connection is written at once and takes no further request.
-const OUT_BYTES: usize = 64 * 1024;
 /// How often the timeouts of connections are looked at.
 const SWEEP_NS: u64 = 1_000_000_000;
 
@@ -91,7 +89,9 @@ pub(super) struct Connections {
     /// Connections that have more to read than one turn gave them.
     unread: Vec<usize>,
     /// Connections whose reading waits until a request has been answered.
-    stalled: Vec<usize>,
+    stalled: Vec<(usize, bool)>,
+    /// Connections with requests in their input that wait for nothing but their turn.
+    held_back: Vec<usize>,
     /// More may wait to be accepted: not before this time.
     accept_at: Option<u64>,
     sweep_at: u64,
@@ -119,6 +119,7 @@ impl Connections {
             settling: Vec::new(),
             unread: Vec::new(),
             stalled: Vec::new(),
+            held_back: Vec::new(),
             accept_at: None,
             sweep_at: 0,
             draining: false,
@@ -155,13 +156,13 @@ impl Connections {
         self.accept_at = Some(turn.now_ns);
     }
 
-    fn readable(&mut self, key: usize, turn: &mut Turn<'_>) {
+    fn readable(&mut self, key: usize, closed: bool, turn: &mut Turn<'_>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.is_full() {
-            self.stalled.push(key);
+            self.stalled.push((key, closed));
             return;
         }
-        match connection.read(turn.reactor, turn.now_ns) {
+        match connection.read(turn.reactor, closed, turn.now_ns) {
             ReadEnd::Empty | ReadEnd::Closed => {}
             ReadEnd::More => self.unread.push(key),
             ReadEnd::Failed => {
@@ -176,7 +177,7 @@ impl Connections {
     /// Takes requests off the input until one has to run.
     fn advance(&mut self, key: usize, turn: &mut Turn<'_>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        while connection.may_take() && connection.unsent() < OUT_BYTES {
+        while connection.may_take() {
             match connection.decode() {
                 Decoded::NeedMore => return,
                 Decoded::Continue => connection.out.extend_from_slice(wire::CONTINUE),
@@ -245,8 +246,13 @@ impl Connections {
         if connection.queued && connection.unsent() < OUT_BYTES {
             return;
         }
-        if connection.flush(now_ns).is_err() || connection.is_over() {
+        let failed = connection.flush(now_ns).is_err();
+        let left = self.draining && connection.stage() == Stage::Idle;
+        if failed || left || connection.is_over() {
             self.close(key);
+        } else if connection.has_more() {
+            // Requests that were held back by unsent answers, which are written now.
+            self.held_back.push(key);
         }
     }
 
@@ -285,7 +291,7 @@ impl Service for Connections {
     fn ready(&mut self, ready: Ready, turn: &mut Turn<'_>) {
         match ready {
             Ready::Listener => self.accept(turn),
-            Ready::Stream { token, readable, writable } => {
+            Ready::Stream { token, readable, writable, closed } => {
                 if writable && self.connections.get(token).is_some_and(|c| c.unsent() > 0) {
                     self.settle(token, turn.now_ns);
                     // Room again: what was held back goes on.
@@ -293,7 +299,7 @@ impl Service for Connections {
                     self.settle(token, turn.now_ns);
                 }
                 if readable {
-                    self.readable(token, turn);
+                    self.readable(token, closed, turn);
                 }
             }
             Ready::Signal => {}
@@ -317,10 +323,14 @@ impl Service for Connections {
         self.settling = settling;
         self.dirty.retain(|&key| self.connections.get(key).is_some_and(|c| c.queued));
         for key in std::mem::take(&mut self.unread) {
-            self.readable(key, turn);
+            self.readable(key, false, turn);
         }
-        for key in std::mem::take(&mut self.stalled) {
-            self.readable(key, turn);
+        for (key, closed) in std::mem::take(&mut self.stalled) {
+            self.readable(key, closed, turn);
+        }
+        for key in std::mem::take(&mut self.held_back) {
+            self.advance(key, turn);
+            self.settle(key, turn.now_ns);
         }
         if self.accept_at.is_some_and(|at| at <= turn.now_ns) {
             self.accept(turn);
@@ -333,7 +343,7 @@ impl Service for Connections {
     }
 
     fn deadline_ns(&self) -> Option<u64> {
-        let unread = (!self.unread.is_empty()).then_some(0);
+        let unread = (!self.unread.is_empty() || !self.held_back.is_empty()).then_some(0);
         let sweep = (!self.connections.is_empty()).then_some(self.sweep_at);
         [unread, sweep, self.accept_at].into_iter().flatten().min()
     }
@@ -425,12 +435,7 @@ impl Job for RequestJob {
     fn ended(&mut self, ended: Ended) {
         let response = match (ended.panic, self.response.take()) {
             (None, Some(response)) => response,
-            (panic, _) => {
-                // A payload's destructor may panic in its turn.
-                let drop_payload = std::panic::AssertUnwindSafe(|| drop(panic));
-                let _ = std::panic::catch_unwind(drop_payload);
-                Response::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error")
-            }
+            _ => Response::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
         };
         let (key, serial, version) = (self.key, self.serial, ended.version);
         self.post.answers.push(Answer { key, serial, response, version });

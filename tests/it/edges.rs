@@ -385,6 +385,93 @@ fn what_an_executor_drops_may_panic() {
 }
 
 #[test]
+fn a_destructor_of_a_captured_value_may_use_cells() {
+    struct Counts(TVar<usize>);
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            atomically(|tx| tx.set(&self.0, tx.get(&self.0) + 1));
+        }
+    }
+    let count = TVar::new(0);
+    for threads in [1, 2] {
+        let executor = Executor::new(threads).expect("threads");
+        for i in 0..20 {
+            let (captured, cell) = (Counts(count.clone()), TVar::new(0));
+            let done = executor.transact("captures", move |tx| {
+                let _ = &captured;
+                tx.set(&cell, i);
+                Counts(TVar::new(0))
+            });
+            // Half of the answers find nobody waiting.
+            if i % 2 == 0 {
+                assert!(done.wait().is_ok());
+            }
+        }
+    }
+    for _ in 0..1_000 {
+        if count.with(|n| *n) == 40 {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    panic!("{} of 40 destructors counted", count.with(|n| *n));
+}
+
+#[test]
+fn the_sixty_fourth_drop_runs_its_destructor_too() {
+    for _ in 0..130 {
+        let (value, receiver) = tell();
+        drop(TVar::new(value));
+        // Without `probe::collect`: nobody but the reaper does it.
+        receiver.recv_timeout(Duration::from_secs(10)).expect("a drop");
+    }
+}
+
+#[test]
+fn idle_workers_do_not_spin_behind_a_slow_effect() {
+    let executor = Executor::new(3).expect("threads");
+    let (sender, receiver) = channel::<()>();
+    let receiver = Arc::new(receiver_once(receiver));
+    let (done, ended) = channel();
+    let slow = executor.transact("slow effect", move |tx| {
+        let (receiver, done) = (Arc::clone(&receiver), done.clone());
+        tx.on_commit(move || receiver());
+        tx.on_commit(move || done.send(()).expect("the test listens"));
+    });
+    assert_eq!(slow.wait(), Ok(()));
+    // Others commit while an effect waits, and its turn comes after.
+    for i in 0..100 {
+        assert_eq!(executor.transact("next", move |_| i).wait(), Ok(i));
+    }
+    sender.send(()).expect("the effect waits");
+    assert_eq!(ended.recv(), Ok(()));
+}
+
+/// A closure that waits for one message, callable from any thread.
+fn receiver_once(receiver: Receiver<()>) -> impl Fn() + Send + Sync {
+    #[expect(clippy::disallowed_types, reason = "a test's own lock")]
+    let receiver = std::sync::Mutex::new(receiver);
+    move || receiver.lock().expect("no panic").recv().expect("a message")
+}
+
+#[test]
+fn an_executor_dropped_by_the_task_that_holds_it_ends() {
+    for threads in [1, 2] {
+        let executor = Arc::new(Executor::new(threads).expect("threads"));
+        let last = Arc::clone(&executor);
+        let (go, wait) = channel();
+        let wait = receiver_once(wait);
+        let done = executor.transact("holds the last handle", move |_| {
+            let _ = &last;
+            wait();
+        });
+        drop(executor);
+        go.send(()).expect("the task waits");
+        assert_eq!(done.wait(), Ok(()));
+    }
+}
+
+#[test]
 fn an_executor_dropped_on_its_own_thread_ends() {
     let executor = Arc::new(Executor::new(2).expect("threads"));
     let (sender, receiver) = channel();

@@ -11,6 +11,7 @@ mod astar;
 mod bank;
 mod client;
 mod counter;
+mod held;
 mod history;
 mod pipeline;
 mod refusals;
