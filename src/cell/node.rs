@@ -291,8 +291,8 @@ impl<T: Send + Sync + 'static> TVar<T> {
         CellRef(self.cell)
     }
 
-    /// The value that `view` sees (R1-R4): wait-free and without saying that it walks when the newest
-    /// version is the visible one.
+    /// The value that `view` sees (R1-R4): wait-free, and two loads when the newest version is the
+    /// visible one.
     #[inline(always)]
     pub(crate) fn read_at<'a>(&self, view: &'a Announcement) -> &'a T {
         let header = self.header();
