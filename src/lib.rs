@@ -51,6 +51,7 @@
 compile_error!("needs panic = \"unwind\": a handler that panics is contained by unwinding");
 
 mod cell;
+mod collections;
 #[cfg(not(loom))]
 mod conflict_log;
 #[cfg(not(loom))]
@@ -74,15 +75,18 @@ mod transaction;
 mod web;
 
 pub use cell::{MAX_VIEWS, TVar};
+pub use collections::{NewestFirst, TCounter, TLog, TMax, TMin};
 pub use error::{Error, ErrorKind, Result};
-pub use transaction::{Read, Snapshot, Transaction};
+pub use transaction::{MAX_PARKED, Parked, Read, Rng, Snapshot, Transaction, parked_for};
 
 #[cfg(not(loom))]
 pub use ::http::{HeaderName, HeaderValue, Method, StatusCode};
 #[cfg(not(loom))]
 pub use event_loop::{Handle, Loop, TimerId};
 #[cfg(not(loom))]
-pub use executor::{Executor, ExecutorBuilder, MAX_THREADS, Pair, Panicked, Stats, Transact};
+pub use executor::{
+    Executor, ExecutorBuilder, MAX_THREADS, Order, Pair, Panicked, Stats, Transact,
+};
 #[cfg(not(loom))]
 pub use transaction::{atomically, snapshot, try_atomically};
 #[cfg(not(loom))]

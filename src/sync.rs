@@ -142,8 +142,7 @@ pub(crate) fn now_ns() -> u64 {
     0
 }
 
-/// The wall clock, for the `Date` header and the stamp of a log file.
-#[cfg(not(loom))]
+/// The wall clock, for the `Date` header, the stamp of a log file and the time of a ticket.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn wall_clock() -> std::time::SystemTime {
     std::time::SystemTime::now()

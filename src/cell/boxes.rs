@@ -1,325 +1,316 @@
-//! Read logs and write logs: which cells an attempt read, and the boxed values it wants to write.
+//! Versions: values in boxes without their type, linked or not.
 //!
-//! One of the three files with `unsafe`. Both logs are used through `&self`, because handlers get
-//! `&Transaction`; neither is `Sync`, no method runs user code while it has one borrowed, and the
-//! values lent out live in boxes that are not dropped before the log is cleared through `&mut`.
+//! One of the four files with `unsafe`. A [`Version`] owns its box until it is linked; then the
+//! chain does, see [`super::node`]. [`Lent`] and [`Seen`] borrow one from whoever keeps it.
 #![expect(
     unsafe_code,
-    reason = "type-erased value boxes: one of the three files of the cell module"
+    reason = "type-erased value boxes: one of the four files of the cell module"
 )]
 
-use super::{
-    node::{CellRef, Lent, Origin, TVar, Version},
-    slot::Guard,
-    store::Held,
+use super::labels::Label;
+use crate::sync::{AtomicPtr, UnsafeCell};
+use std::{
+    any::{TypeId, type_name},
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr,
+    ptr::NonNull,
 };
-use std::{cell::UnsafeCell, collections::HashMap, fmt, panic::Location};
 
-/// Up to this many entries a write log is searched from front to back; above it has an index.
-const LINEAR_WRITES: usize = 8;
-/// A read log longer than this is sorted and thinned when it has doubled since the last time.
-pub(crate) const THIN_READS: usize = 1 << 12;
-
-/// The cells that an attempt read, in order, each with the place of the read when places are kept.
-#[derive(Default)]
-pub(crate) struct ReadLog(UnsafeCell<Reads>);
-
-#[derive(Default)]
-struct Reads {
-    cells: Vec<CellRef>,
-    /// As long as `cells`, or empty when places are not kept.
-    places: Vec<&'static Location<'static>>,
-    thin_at: usize,
+/// What every version starts with, whatever its type.
+#[repr(C)]
+pub(super) struct VersionHeader {
+    pub(super) next: AtomicPtr<VersionHeader>,
+    /// The number; until the box is linked, 0 or what [`Version::fold`] says.
+    pub(super) version: u64,
+    glue: &'static Glue,
+    pub(super) origin: Origin,
+    #[cfg(loom)]
+    pub(super) alive: UnsafeCell<bool>,
 }
 
-/// Why a read log does not stand: the first cell in it that was written since.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct StaleRead {
-    /// The cell.
-    pub(crate) cell: CellRef,
-    /// The type of its value.
-    pub(crate) cell_type: &'static str,
-    /// Where it was read, when places are kept.
-    pub(crate) place: Option<&'static Location<'static>>,
-    /// Who wrote it first after the snapshot.
-    pub(crate) winner: Origin,
+impl VersionHeader {
+    /// The type of the value.
+    pub(super) fn type_name(&self) -> &'static str {
+        (self.glue.type_name)()
+    }
 }
 
-impl ReadLog {
-    #[inline(always)]
-    fn reads(&self) -> *mut Reads {
-        self.0.get()
-    }
+#[repr(C)]
+struct VersionNode<T> {
+    header: VersionHeader,
+    value: UnsafeCell<T>,
+}
 
-    /// Logs a read.
-    #[inline(always)]
-    pub(crate) fn push(&self, cell: CellRef) {
-        // SAFETY: not Sync, and nothing else borrows the log while this runs.
-        let reads = unsafe { &mut *self.reads() };
-        if reads.cells.last() == Some(&cell) {
-            return;
-        }
-        if reads.cells.len() == reads.cells.capacity() {
-            reads.make_room();
-        }
-        reads.cells.push(cell);
-    }
+/// Who wrote a version: the label of the handler and the place of the write, 0 when not recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The handler's label.
+    pub(crate) handler: Label,
+    /// The number of the place, see [`super::labels`].
+    pub(crate) place: u32,
+}
 
-    /// Logs a read and where it was made.
-    #[cold]
-    pub(crate) fn push_at(&self, cell: CellRef, place: &'static Location<'static>) {
-        // SAFETY: as in `push`.
-        let reads = unsafe { &mut *self.reads() };
-        if reads.cells.last() == Some(&cell) {
-            return;
-        }
-        if reads.cells.len() == reads.cells.capacity() {
-            reads.make_room();
-        }
-        reads.cells.push(cell);
-        reads.places.push(place);
-    }
+/// The type of a version, erased.
+struct Glue {
+    /// Drops the value and frees the node.
+    dispose: unsafe fn(NonNull<VersionHeader>),
+    needs_drop: bool,
+    /// Whether there is no value yet.
+    reserved: bool,
+    type_id: fn() -> TypeId,
+    type_name: fn() -> &'static str,
+    /// Drops the value and keeps the node.
+    #[cfg(loom)]
+    poison: unsafe fn(NonNull<VersionHeader>),
+}
 
-    /// Whether every read cell still has the version seen at `snapshot` (C4). Called with the
-    /// baton, so the answer stays true until it is let go.
-    pub(crate) fn validate(&self, snapshot: u64, _held: &Guard<Held>) -> Result<(), StaleRead> {
-        // SAFETY: as in `push`.
-        let reads = unsafe { &*self.reads() };
-        match reads.cells.iter().position(|cell| cell.version() > snapshot) {
-            None => Ok(()),
-            Some(at) => {
-                let cell = reads.cells[at];
-                let (cell_type, winner) = cell.first_after(snapshot);
-                let place = reads.places.get(at).copied();
-                Err(StaleRead { cell, cell_type, place, winner })
-            }
-        }
-    }
+struct GlueOf<T>(PhantomData<T>);
 
-    /// Forgets all.
+/// The glue of a box whose value a fold has still to make.
+struct ReservedOf<T>(PhantomData<T>);
+
+impl<T: Send + Sync + 'static> GlueOf<T> {
+    const GLUE: Glue = Glue {
+        dispose: dispose::<T>,
+        needs_drop: std::mem::needs_drop::<T>(),
+        reserved: false,
+        type_id: TypeId::of::<T>,
+        type_name: type_name::<T>,
+        #[cfg(loom)]
+        poison: poison::<T>,
+    };
+}
+
+impl<T: Send + Sync + 'static> ReservedOf<T> {
+    const GLUE: Glue = Glue {
+        dispose: dispose::<MaybeUninit<T>>,
+        needs_drop: false,
+        reserved: true,
+        type_id: TypeId::of::<T>,
+        type_name: type_name::<T>,
+        #[cfg(loom)]
+        poison: poison::<MaybeUninit<T>>,
+    };
+}
+
+/// # Safety
+/// As [`dispose`].
+#[cfg(loom)]
+unsafe fn poison<T>(node: NonNull<VersionHeader>) {
+    // SAFETY: the caller's; the models never free a node.
+    let node = unsafe { node.cast::<VersionNode<T>>().as_ref() };
+    // SAFETY: loom checks that nobody else looks, in any order that it can find.
+    node.header.alive.with_mut(|alive| unsafe { *alive = false });
+    // SAFETY: dropped once; a later look is caught by `alive`.
+    node.value.with_mut(|value| unsafe { ptr::drop_in_place(value) });
+}
+
+/// # Safety
+/// `node` was made by `Version::new::<T>` and is not used again.
+unsafe fn dispose<T>(node: NonNull<VersionHeader>) {
+    // SAFETY: the caller's; the header is the first field of the node, which came from a box.
+    drop(unsafe { Box::from_raw(node.cast::<VersionNode<T>>().as_ptr()) });
+}
+
+/// A version that is not linked, with its value: owned.
+#[derive(Debug)]
+pub(crate) struct Version(NonNull<VersionHeader>);
+
+// SAFETY: the value is `Send + Sync + 'static` (see `new`) and the box has one owner.
+unsafe impl Send for Version {}
+// SAFETY: a shared `Version` gives out only `&T`, and `T: Sync`.
+unsafe impl Sync for Version {}
+
+impl Version {
     #[inline]
-    pub(crate) fn clear(&mut self) {
-        let reads = self.0.get_mut();
-        reads.cells.clear();
-        reads.places.clear();
-        reads.thin_at = 0;
+    pub(crate) fn new<T: Send + Sync + 'static>(value: T, origin: Origin) -> Self {
+        Self::boxed(value, &GlueOf::<T>::GLUE, origin)
     }
 
-    /// How many entries there are.
-    pub(crate) fn len(&self) -> usize {
-        // SAFETY: as in `push`.
-        unsafe { &*self.reads() }.cells.len()
-    }
-}
-
-impl Reads {
-    /// Before the log grows: a handler that reads the same cells again and again must not make it
-    /// longer than twice the cells it reads.
-    #[cold]
-    fn make_room(&mut self) {
-        if self.cells.len() < THIN_READS.max(self.thin_at) {
-            return;
-        }
-        if self.places.is_empty() {
-            self.cells.sort_unstable();
-            self.cells.dedup();
-        } else {
-            let mut both: Vec<_> = self.cells.drain(..).zip(self.places.drain(..)).collect();
-            both.sort_by_key(|(cell, _)| *cell);
-            both.dedup_by_key(|(cell, _)| *cell);
-            (self.cells, self.places) = both.into_iter().unzip();
-        }
-        self.thin_at = 2 * self.cells.len();
-    }
-}
-
-/// The values that an attempt wants to write, one per cell, and the ones it replaced.
-#[derive(Default)]
-pub(crate) struct WriteLog(UnsafeCell<Writes>);
-
-#[derive(Default)]
-struct Writes {
-    entries: Vec<(CellRef, Version)>,
-    /// By cell, once there are more than [`LINEAR_WRITES`] entries.
-    index: HashMap<CellRef, usize, std::hash::BuildHasherDefault<AddressHasher>>,
-    /// Values replaced by a later write to the same cell, with the entry they stood in: kept until
-    /// the end, because references to them may be out, and to undo back to a savepoint.
-    replaced: Vec<(usize, Version)>,
-    /// Values undone by a savepoint, kept for the same reason.
-    undone: Vec<Version>,
-}
-
-/// Where a savepoint began.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct WriteMark {
-    entries: usize,
-    replaced: usize,
-}
-
-/// The values of a write log as they stood at one moment: `Sync`, for a snapshot that joins a
-/// transaction. Made and dropped inside one attempt, which keeps every value to its end.
-pub(crate) struct FrozenWrites(HashMap<CellRef, Lent>);
-
-impl FrozenWrites {
-    /// The value that the transaction had written.
-    pub(crate) fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> Option<&'a T> {
-        let lent = self.0.get(&cell.cell())?;
-        // SAFETY: an entry of a cell holds a version of its type; the log keeps it, replaced or
-        // undone, until the attempt ends, which is after `self`.
-        Some(unsafe { lent.value() })
-    }
-}
-
-impl WriteLog {
-    #[inline(always)]
-    fn writes(&self) -> *mut Writes {
-        self.0.get()
+    /// A box for a value that a fold makes at commit; until then it has none.
+    pub(super) fn reserved<T: Send + Sync + 'static>(origin: Origin) -> Self {
+        Self::boxed(MaybeUninit::<T>::uninit(), &ReservedOf::<T>::GLUE, origin)
     }
 
-    /// Whether nothing is to be written.
-    #[inline(always)]
-    pub(crate) fn is_empty(&self) -> bool {
-        // SAFETY: not Sync, and nothing else borrows the log while this runs.
-        unsafe { &*self.writes() }.entries.is_empty()
-    }
-
-    /// The attempt's own value of a cell.
     #[inline]
-    pub(crate) fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> Option<&'a T> {
-        // SAFETY: as in `is_empty`.
-        let writes = unsafe { &*self.writes() };
-        let at = writes.find(cell.cell())?;
-        // SAFETY: an entry of a cell holds a version of its type. Its box is not dropped before
-        // `clear` or the end of the log, both of which need `&mut self` and so end 'a.
-        Some(unsafe { writes.entries[at].1.lend().value() })
+    fn boxed<V>(value: V, glue: &'static Glue, origin: Origin) -> Self {
+        let node = Box::new(VersionNode {
+            header: VersionHeader {
+                next: AtomicPtr::new(ptr::null_mut()),
+                version: 0,
+                glue,
+                origin,
+                #[cfg(loom)]
+                alive: UnsafeCell::new(true),
+            },
+            value: UnsafeCell::new(value),
+        });
+        // SAFETY: a box is never null.
+        Self(unsafe { NonNull::new_unchecked(Box::into_raw(node)) }.cast())
     }
 
-    /// Writes a value; what it replaces stays alive until the log is cleared.
+    /// Puts a value into a reserved box; gives it back if the box is not reserved for its type.
+    pub(super) fn fill<T: Send + Sync + 'static>(&mut self, value: T) -> Result<(), T> {
+        let glue = self.header().glue;
+        if !glue.reserved || (glue.type_id)() != TypeId::of::<T>() {
+            return Err(value);
+        }
+        let mut node = self.0.cast::<VersionNode<MaybeUninit<T>>>();
+        // SAFETY: owned; reserved for a `T`, where a `MaybeUninit<T>` lies as a `T` would.
+        let node = unsafe { node.as_mut() };
+        // SAFETY: `&mut self` makes this the only access; a reserved box is lent to nobody.
+        node.value.with_mut(|place| unsafe { (*place).write(value) });
+        node.header.glue = &GlueOf::<T>::GLUE;
+        Ok(())
+    }
+
+    /// The value of a box that was lent to nobody, if it is of this type.
+    pub(super) fn value_mut<T: 'static>(&mut self) -> Option<&mut T> {
+        let glue = self.header().glue;
+        if glue.reserved || (glue.type_id)() != TypeId::of::<T>() {
+            return None;
+        }
+        let mut node = self.0.cast::<VersionNode<T>>();
+        // SAFETY: owned, and tested to be of this type.
+        let node = unsafe { node.as_mut() };
+        // SAFETY: `&mut self`, and whoever lends a box promises not to write it.
+        Some(node.value.with_mut(|value| unsafe { &mut *value }))
+    }
+
+    /// The number of the fold that makes the value at commit. Until the box is linked, its number
+    /// has no other use.
     #[inline]
-    pub(crate) fn set<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T, origin: Origin) {
-        let version = Version::new(value, origin);
-        // SAFETY: as in `is_empty`; `Version::new` above ran before the borrow.
-        unsafe { &mut *self.writes() }.put(cell.cell(), version);
+    pub(super) fn fold(&self) -> Option<usize> {
+        (self.header().version as usize).checked_sub(1)
     }
 
-    /// A copy of the index, for a snapshot that joins.
-    pub(crate) fn freeze(&self) -> FrozenWrites {
-        // SAFETY: as in `is_empty`.
-        let writes = unsafe { &*self.writes() };
-        FrozenWrites(writes.entries.iter().map(|(cell, value)| (*cell, value.lend())).collect())
+    /// Sets what [`Version::fold`] answers.
+    pub(super) fn folded_by(&mut self, fold: usize) {
+        // SAFETY: owned.
+        unsafe { self.0.as_mut() }.version = fold as u64 + 1;
     }
 
-    /// Where a savepoint begins.
-    pub(crate) fn mark(&self) -> WriteMark {
-        // SAFETY: as in `is_empty`.
-        let writes = unsafe { &*self.writes() };
-        WriteMark { entries: writes.entries.len(), replaced: writes.replaced.len() }
+    /// Who writes it.
+    pub(super) fn origin(&self) -> Origin {
+        self.header().origin
     }
 
-    /// Undoes every write since the mark.
-    pub(crate) fn undo_to(&self, mark: WriteMark) {
-        // SAFETY: as in `is_empty`.
-        unsafe { &mut *self.writes() }.undo_to(mark);
+    /// Takes back a box that was linked.
+    ///
+    /// # Safety
+    /// It came from a `Version` that was not dropped, and nothing names it any more.
+    pub(super) unsafe fn owned(node: NonNull<VersionHeader>) -> Self {
+        Self(node)
     }
 
-    /// How many cells are to be written.
-    pub(crate) fn len(&self) -> usize {
-        // SAFETY: as in `is_empty`.
-        unsafe { &*self.writes() }.entries.len()
-    }
-
-    /// Links every value as version `number` (C5). The log no longer owns them.
-    pub(crate) fn link(&mut self, number: u64, held: &mut Guard<Held>) {
-        let writes = self.0.get_mut();
-        writes.index.clear();
-        for (cell, version) in writes.entries.drain(..) {
-            cell.link(version, number);
-            held.touch(cell);
-        }
-    }
-
-    /// Drops all values, those with drop glue later.
-    #[inline]
-    pub(crate) fn clear(&mut self) {
-        let writes = self.0.get_mut();
-        writes.entries.clear();
-        writes.index.clear();
-        writes.replaced.clear();
-        writes.undone.clear();
-    }
-}
-
-impl Writes {
-    #[inline]
-    fn find(&self, cell: CellRef) -> Option<usize> {
-        if self.entries.len() <= LINEAR_WRITES {
-            self.entries.iter().position(|(other, _)| *other == cell)
-        } else {
-            self.index.get(&cell).copied()
-        }
-    }
-
-    fn put(&mut self, cell: CellRef, version: Version) {
-        if let Some(at) = self.find(cell) {
-            let old = std::mem::replace(&mut self.entries[at].1, version);
-            self.replaced.push((at, old));
-            return;
-        }
-        let at = self.entries.len();
-        self.entries.push((cell, version));
-        if at == LINEAR_WRITES {
-            self.index.extend(self.entries.iter().enumerate().map(|(i, (cell, _))| (*cell, i)));
-        } else if at > LINEAR_WRITES {
-            self.index.insert(cell, at);
-        }
-    }
-
-    fn undo_to(&mut self, mark: WriteMark) {
-        while self.replaced.len() > mark.replaced {
-            let Some((at, old)) = self.replaced.pop() else { break };
-            self.undone.push(std::mem::replace(&mut self.entries[at].1, old));
-        }
-        while self.entries.len() > mark.entries {
-            let Some((cell, version)) = self.entries.pop() else { break };
-            self.index.remove(&cell);
-            self.undone.push(version);
-        }
-        if self.entries.len() <= LINEAR_WRITES {
-            self.index.clear();
-        }
-    }
-}
-
-/// Hashes an address: one multiplication, since nobody chooses addresses to do harm.
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl std::hash::Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
+    /// The box.
+    pub(super) fn node(&self) -> NonNull<VersionHeader> {
         self.0
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    fn header(&self) -> &VersionHeader {
+        // SAFETY: owned, so alive as long as `self`.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Whether dropping the value runs code.
+    pub(crate) fn needs_drop(&self) -> bool {
+        self.header().glue.needs_drop
+    }
+
+    /// The box, lent: it stays where it is when the `Version` that owns it moves.
+    #[inline]
+    pub(super) fn lend(&self) -> Lent {
+        Lent(self.0)
+    }
+
+    /// Drops the value, whatever that runs, and frees the node.
+    pub(crate) fn dispose(self) {
+        let node = std::mem::ManuallyDrop::new(self).0;
+        #[cfg(not(loom))]
+        {
+            // SAFETY: alive until the next line.
+            let dispose = unsafe { node.as_ref() }.glue.dispose;
+            // SAFETY: `glue` was set by `new` for this node's type; `self` is consumed.
+            unsafe { dispose(node) };
+        }
+        // The models keep the memory and mark it: a late reader is caught and not undefined.
+        #[cfg(loom)]
+        {
+            // SAFETY: alive; never freed in the models.
+            let poison = unsafe { node.as_ref() }.glue.poison;
+            // SAFETY: as `dispose`.
+            unsafe { poison(node) };
         }
     }
+}
 
-    fn write_usize(&mut self, address: usize) {
-        // Fibonacci hashing, folded so that the high bits reach the low ones.
-        let product = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = product ^ (product >> 32);
+impl Drop for Version {
+    /// Frees at once what has no drop glue; hands the rest to the threads that may run it.
+    fn drop(&mut self) {
+        let this = Version(self.0);
+        if this.needs_drop() {
+            super::deferred::dispose_later(this);
+        } else {
+            this.dispose();
+        }
     }
 }
 
-impl fmt::Debug for ReadLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ReadLog({})", self.len())
+/// A version that somebody else owns and has promised to keep.
+#[derive(Clone, Copy)]
+pub(super) struct Lent(pub(super) NonNull<VersionHeader>);
+
+// SAFETY: gives out only `&T`, and `T: Send + Sync`.
+unsafe impl Send for Lent {}
+// SAFETY: as above.
+unsafe impl Sync for Lent {}
+
+impl Lent {
+    /// The value, of the type it was made with.
+    ///
+    /// # Safety
+    /// The version was made by `Version::new::<T>`, and its owner keeps it unwritten during 'a.
+    #[inline]
+    pub(super) unsafe fn value<'a, T>(self) -> &'a T {
+        // SAFETY: both conditions are the caller's.
+        unsafe { value_of(self.0.as_ptr()) }
+    }
+
+    /// The value, without its type.
+    ///
+    /// # Safety
+    /// The owner of the version keeps it unwritten during 'a.
+    pub(super) unsafe fn seen<'a>(self) -> Seen<'a> {
+        Seen(self, PhantomData)
     }
 }
 
-impl fmt::Debug for WriteLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "WriteLog({})", self.len())
+/// A value of some type, alive during 'a.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a>(Lent, PhantomData<&'a ()>);
+
+impl<'a> Seen<'a> {
+    /// The value, if it is of this type.
+    pub(super) fn downcast<T: 'static>(self) -> Option<&'a T> {
+        let node = self.0.0.as_ptr();
+        // SAFETY: kept during 'a by the promise of `Lent::seen`.
+        let glue = unsafe { self.0.0.as_ref() }.glue;
+        let matches = !glue.reserved && (glue.type_id)() == TypeId::of::<T>();
+        // SAFETY: as above, and tested to be of this type.
+        matches.then(|| unsafe { value_of(node) })
     }
+}
+
+/// # Safety
+/// `node` is a `VersionNode<T>` that is not freed while the answer is used.
+#[inline(always)]
+pub(super) unsafe fn value_of<'a, T>(node: *mut VersionHeader) -> &'a T {
+    #[cfg(loom)]
+    // SAFETY: the models never free a node.
+    unsafe { &*node }.alive.with(|alive| assert!(unsafe { *alive }, "read after free"));
+    let node: *const VersionNode<T> = node.cast();
+    // SAFETY: the caller's: it is such a node, and alive; a published value is never written.
+    unsafe { &*node }.value.with(|value| unsafe { &*value })
 }

@@ -9,7 +9,7 @@
 //! The *reaper* is a thread that is started when something first has to be freed later, and sleeps
 //! while nothing has. It looks after everybody's garbage, so that no loop and no worker need do so.
 
-use super::node::Version;
+use super::boxes::Version;
 
 /// Something to be done later on a thread of this library.
 pub(crate) enum Deferred {
@@ -37,6 +37,13 @@ pub(super) fn dispose_later(version: Version) {
     // The models' values have no destructors worth running.
     #[cfg(loom)]
     version.dispose();
+}
+
+/// Drops something of a user's later, where destructors may run.
+pub(crate) fn drop_later<T: Send + 'static>(value: T) {
+    if std::mem::needs_drop::<T>() {
+        push(Deferred::Run(Box::new(move || drop(value))));
+    }
 }
 
 /// The models run nothing later.

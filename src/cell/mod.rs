@@ -8,7 +8,9 @@
 mod active;
 pub(crate) mod boxes;
 pub(crate) mod deferred;
+pub(crate) mod folds;
 pub(crate) mod labels;
+pub(crate) mod logs;
 pub(crate) mod node;
 pub(crate) mod slot;
 pub(crate) mod store;

@@ -1,6 +1,6 @@
-//! Version nodes: the cell, its chain of versions, reading, linking, pruning, retiring.
+//! Cells: the chain of versions, reading, linking, pruning, retiring.
 //!
-//! One of the three files with `unsafe`. Who may touch what, and when:
+//! One of the four files with `unsafe`. Who may touch what, and when:
 //!
 //! | field | written by | read by |
 //! |---|---|---|
@@ -12,14 +12,24 @@
 //!
 //! A version is freed when it is unlinked and every walker that may stand on it has ended its walk;
 //! a cell with its whole chain, when no announcement is as old as its drop (docs/protocol.md).
-#![expect(unsafe_code, reason = "version nodes: one of the three files of the cell module")]
+#![expect(unsafe_code, reason = "version nodes: one of the four files of the cell module")]
 
-use super::{active::Active, labels::Label, slot::Announcement, store::STORE};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, fence};
-use std::{any::type_name, fmt, marker::PhantomData, ptr, ptr::NonNull};
+use super::{
+    active::Active,
+    boxes::{Lent, Origin, Version, VersionHeader, value_of},
+    labels::Label,
+    slot::Announcement,
+    store::STORE,
+};
+#[cfg(loom)]
+use crate::sync::UnsafeCell;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use std::{fmt, marker::PhantomData, ptr, ptr::NonNull};
 
 /// Set in `Header::label` while the cell waits in the second-look queue.
 const QUEUED: u32 = 1 << 31;
+/// Set in `Header::label` while an attempt may be parked on the cell.
+const WAITED: u32 = 1 << 30;
 /// The most versions that one pruning of one cell unlinks; a longer chain gets a second look.
 const MAX_UNLINK: usize = 32;
 /// As in `Arc`: far below overflow, so that racing clones cannot reach it.
@@ -34,183 +44,6 @@ pub(crate) struct Header {
     handles: AtomicU32,
     #[cfg(loom)]
     alive: UnsafeCell<bool>,
-}
-
-/// What every version starts with, whatever its type.
-#[repr(C)]
-pub(super) struct VersionHeader {
-    next: AtomicPtr<VersionHeader>,
-    version: u64,
-    glue: &'static Glue,
-    origin: Origin,
-    #[cfg(loom)]
-    alive: UnsafeCell<bool>,
-}
-
-#[repr(C)]
-struct VersionNode<T> {
-    header: VersionHeader,
-    value: UnsafeCell<T>,
-}
-
-/// Who wrote a version: the label of the handler and the place of the write, 0 when not recorded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Origin {
-    /// The handler's label.
-    pub(crate) handler: Label,
-    /// The number of the place, see [`super::labels`].
-    pub(crate) place: u32,
-}
-
-/// The type of a version, erased.
-struct Glue {
-    /// Drops the value and frees the node.
-    dispose: unsafe fn(NonNull<VersionHeader>),
-    needs_drop: bool,
-    type_name: fn() -> &'static str,
-    /// Drops the value and keeps the node.
-    #[cfg(loom)]
-    poison: unsafe fn(NonNull<VersionHeader>),
-}
-
-struct GlueOf<T>(PhantomData<T>);
-
-impl<T: Send + Sync + 'static> GlueOf<T> {
-    const GLUE: Glue = Glue {
-        dispose: dispose::<T>,
-        needs_drop: std::mem::needs_drop::<T>(),
-        type_name: type_name::<T>,
-        #[cfg(loom)]
-        poison: poison::<T>,
-    };
-}
-
-/// # Safety
-/// As [`dispose`].
-#[cfg(loom)]
-unsafe fn poison<T>(node: NonNull<VersionHeader>) {
-    // SAFETY: the caller's; the models never free a node.
-    let node = unsafe { node.cast::<VersionNode<T>>().as_ref() };
-    // SAFETY: loom checks that nobody else looks, in any order that it can find.
-    node.header.alive.with_mut(|alive| unsafe { *alive = false });
-    // SAFETY: dropped once; a later look is caught by `alive`.
-    node.value.with_mut(|value| unsafe { ptr::drop_in_place(value) });
-}
-
-/// # Safety
-/// `node` was made by `Version::new::<T>` and is not used again.
-unsafe fn dispose<T>(node: NonNull<VersionHeader>) {
-    // SAFETY: the caller's; the header is the first field of the node, which came from a box.
-    drop(unsafe { Box::from_raw(node.cast::<VersionNode<T>>().as_ptr()) });
-}
-
-/// A version that is not linked, with its value: owned.
-#[derive(Debug)]
-pub(crate) struct Version(NonNull<VersionHeader>);
-
-// SAFETY: the value is `Send + Sync + 'static` (see `new`) and the box has one owner.
-unsafe impl Send for Version {}
-// SAFETY: a shared `Version` gives out only `&T`, and `T: Sync`.
-unsafe impl Sync for Version {}
-
-impl Version {
-    #[inline]
-    pub(crate) fn new<T: Send + Sync + 'static>(value: T, origin: Origin) -> Self {
-        let node = Box::new(VersionNode {
-            header: VersionHeader {
-                next: AtomicPtr::new(ptr::null_mut()),
-                version: 0,
-                glue: &GlueOf::<T>::GLUE,
-                origin,
-                #[cfg(loom)]
-                alive: UnsafeCell::new(true),
-            },
-            value: UnsafeCell::new(value),
-        });
-        // SAFETY: a box is never null.
-        Self(unsafe { NonNull::new_unchecked(Box::into_raw(node)) }.cast())
-    }
-
-    fn header(&self) -> &VersionHeader {
-        // SAFETY: owned, so alive as long as `self`.
-        unsafe { self.0.as_ref() }
-    }
-
-    /// Whether dropping the value runs code.
-    pub(crate) fn needs_drop(&self) -> bool {
-        self.header().glue.needs_drop
-    }
-
-    /// The box, lent: it stays where it is when the `Version` that owns it moves.
-    #[inline]
-    pub(super) fn lend(&self) -> Lent {
-        Lent(self.0)
-    }
-
-    /// Drops the value, whatever that runs, and frees the node.
-    pub(crate) fn dispose(self) {
-        let node = std::mem::ManuallyDrop::new(self).0;
-        #[cfg(not(loom))]
-        {
-            // SAFETY: alive until the next line.
-            let dispose = unsafe { node.as_ref() }.glue.dispose;
-            // SAFETY: `glue` was set by `new` for this node's type; `self` is consumed.
-            unsafe { dispose(node) };
-        }
-        // The models keep the memory and mark it: a late reader is caught and not undefined.
-        #[cfg(loom)]
-        {
-            // SAFETY: alive; never freed in the models.
-            let poison = unsafe { node.as_ref() }.glue.poison;
-            // SAFETY: as `dispose`.
-            unsafe { poison(node) };
-        }
-    }
-}
-
-impl Drop for Version {
-    /// Frees at once what has no drop glue; hands the rest to the threads that may run it.
-    fn drop(&mut self) {
-        let this = Version(self.0);
-        if this.needs_drop() {
-            super::deferred::dispose_later(this);
-        } else {
-            this.dispose();
-        }
-    }
-}
-
-/// A version that somebody else owns and has promised to keep.
-#[derive(Clone, Copy)]
-pub(super) struct Lent(NonNull<VersionHeader>);
-
-// SAFETY: gives out only `&T`, and `T: Send + Sync`.
-unsafe impl Send for Lent {}
-// SAFETY: as above.
-unsafe impl Sync for Lent {}
-
-impl Lent {
-    /// The value, of the type it was made with.
-    ///
-    /// # Safety
-    /// The version was made by `Version::new::<T>`, and its owner keeps it during 'a.
-    #[inline]
-    pub(super) unsafe fn value<'a, T>(self) -> &'a T {
-        // SAFETY: both conditions are the caller's.
-        unsafe { value_of(self.0.as_ptr()) }
-    }
-}
-
-/// # Safety
-/// `node` is a `VersionNode<T>` that is not freed while the answer is used.
-#[inline(always)]
-unsafe fn value_of<'a, T>(node: *mut VersionHeader) -> &'a T {
-    #[cfg(loom)]
-    // SAFETY: the models never free a node.
-    unsafe { &*node }.alive.with(|alive| assert!(unsafe { *alive }, "read after free"));
-    let node: *const VersionNode<T> = node.cast();
-    // SAFETY: the caller's: it is such a node, and alive; a published value is never written.
-    unsafe { &*node }.value.with(|value| unsafe { &*value })
 }
 
 /// A handle to one versioned cell: the unit in which conflicts are found.
@@ -266,7 +99,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     fn labelled(label: Label, value: T) -> Self {
         let first = std::mem::ManuallyDrop::new(Version::new(value, Origin::default()));
         let cell = Box::new(Header {
-            head: AtomicPtr::new(first.0.as_ptr()),
+            head: AtomicPtr::new(first.node().as_ptr()),
             version: AtomicU64::new(0),
             limbo_next: AtomicPtr::new(ptr::null_mut()),
             label: AtomicU32::new(label.0),
@@ -295,15 +128,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// visible one.
     #[inline(always)]
     pub(crate) fn read_at<'a>(&self, view: &'a Announcement) -> &'a T {
-        let header = self.header();
-        // (R1) Acquire: if this is a version, the cell's number that goes with it is seen below.
-        let head = header.head.load(Ordering::Acquire);
-        // (R2) Relaxed: ordered after R1 by its Acquire.
-        let node = if header.version.load(Ordering::Relaxed) <= view.snapshot() {
-            head
-        } else {
-            walk(header, view)
-        };
+        let node = visible(self.header(), view);
         // SAFETY: `node` is visible at the snapshot that `view` announces, so it is not freed
         // while the announcement stands, which 'a ends before; this handle gives its type.
         unsafe { value_of(node) }
@@ -323,6 +148,19 @@ impl<T: Send + Sync + 'static> TVar<T> {
             }
             length
         })
+    }
+}
+
+/// The version that a view sees (R1-R3).
+#[inline(always)]
+fn visible(header: &Header, view: &Announcement) -> *mut VersionHeader {
+    // (R1) Acquire: if this is a version, the cell's number that goes with it is seen below.
+    let head = header.head.load(Ordering::Acquire);
+    // (R2) Relaxed: ordered after R1 by its Acquire.
+    if header.version.load(Ordering::Relaxed) <= view.snapshot() {
+        head
+    } else {
+        walk(header, view)
     }
 }
 
@@ -407,7 +245,7 @@ impl CellRef {
 
     /// The name of the cell.
     pub(crate) fn label(self) -> Label {
-        Label(self.header().label.load(Ordering::Relaxed) & !QUEUED)
+        Label(self.header().label.load(Ordering::Relaxed) & !(QUEUED | WAITED))
     }
 
     /// The number of the newest version. Only the holder gets an answer that stays true.
@@ -427,14 +265,14 @@ impl CellRef {
             // SAFETY: as above, or null.
             match unsafe { next.as_ref() } {
                 Some(older) if older.version > snapshot => node = next,
-                _ => return ((version.glue.type_name)(), version.origin),
+                _ => return (version.type_name(), version.origin),
             }
         }
     }
 
     /// Makes `version` the newest (C5). Called by the holder, with numbers that only grow.
     pub(super) fn link(self, version: Version, number: u64) {
-        let node = std::mem::ManuallyDrop::new(version).0.as_ptr();
+        let node = std::mem::ManuallyDrop::new(version).node().as_ptr();
         let header = self.header();
         // SAFETY: not published yet, so owned by this call.
         unsafe { (*node).version = number };
@@ -458,9 +296,7 @@ impl CellRef {
             // SAFETY: in the chain; only the holder unlinks.
             let newer = unsafe { &*kept };
             let node = newer.next.load(Ordering::Relaxed);
-            if node.is_null() {
-                break;
-            }
+            let Some(owned) = NonNull::new(node) else { break };
             // SAFETY: as above.
             let version = unsafe { &*node };
             if active.sees(version.version, newer.version) {
@@ -476,9 +312,36 @@ impl CellRef {
             newer.next.store(older, Ordering::Release);
             // SAFETY: unlinked here and once, so owned; the caller keeps it while somebody may
             // stand on it.
-            retired.push(Version(unsafe { NonNull::new_unchecked(node) }));
+            retired.push(unsafe { Version::owned(owned) });
         }
         kept != header.head.load(Ordering::Relaxed)
+    }
+
+    /// The value that a view sees, for a fold.
+    pub(super) fn visible_at(self, view: &Announcement) -> Lent {
+        let node = visible(self.header(), view);
+        // SAFETY: the version visible at an announced snapshot is in the chain.
+        Lent(unsafe { NonNull::new_unchecked(node) })
+    }
+
+    /// The newest value, for a fold. Called by the holder.
+    pub(super) fn newest(self) -> Lent {
+        let head = self.header().head.load(Ordering::Acquire);
+        // SAFETY: a cell has a version from its making to its end.
+        Lent(unsafe { NonNull::new_unchecked(head) })
+    }
+
+    /// Notes that an attempt is parked on the cell (W2). Called by the holder.
+    pub(crate) fn wait_on(self) {
+        // Relaxed, as below: written and read under the baton only.
+        self.header().label.fetch_or(WAITED, Ordering::Relaxed);
+    }
+
+    /// Whether an attempt may be parked on the cell; not any more after this. Called by the holder.
+    pub(crate) fn take_waited(self) -> bool {
+        let label = &self.header().label;
+        label.load(Ordering::Relaxed) & WAITED != 0
+            && label.fetch_and(!WAITED, Ordering::Relaxed) & WAITED != 0
     }
 
     /// Marks the cell as waiting for a second look; false if it was already. Called by the holder.
@@ -526,7 +389,8 @@ impl Drop for DeadCell {
         while let Some(owned) = NonNull::new(node) {
             // SAFETY: in the chain that belongs to this call now.
             node = unsafe { owned.as_ref() }.next.load(Ordering::Relaxed);
-            drop(Version(owned));
+            // SAFETY: as above, and named by nothing any more.
+            drop(unsafe { Version::owned(owned) });
         }
     }
 }

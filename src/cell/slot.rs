@@ -1,6 +1,6 @@
 //! Ownership that crosses threads: snapshot slots, the baton, READY attempts, the current view.
 //!
-//! One of the three files with `unsafe`. Everything here is a safe interface over *who owns what*:
+//! One of the four files with `unsafe`. Everything here is a safe interface over *who owns what*:
 //!
 //! * a [`Slot`] is owned by one thread or one attempt at a time; an [`Announcement`] is a slot
 //!   that announces a snapshot, and whatever that snapshot can see is not freed while it lives;
@@ -9,7 +9,7 @@
 //! * [`Scoped`] lends the current view to code further down the same stack.
 //!
 //! The steps are numbered in docs/protocol.md and cited as (B1), (B2), ... here.
-#![expect(unsafe_code, reason = "slot ownership: one of the three files of the cell module")]
+#![expect(unsafe_code, reason = "slot ownership: one of the four files of the cell module")]
 
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, const_fn, fence};
 use crossbeam_utils::CachePadded;
@@ -441,6 +441,18 @@ pub(crate) struct Scoped<T: 'static> {
     lent: PhantomData<fn(&T)>,
 }
 
+/// What a scope holds while it is forbidden: no address of anything.
+const FORBIDDEN: *const () = ptr::without_provenance(1);
+
+/// Puts back what a scope held before.
+struct Restore(&'static LocalKey<Cell<*const ()>>, *const ());
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        self.0.set(self.1);
+    }
+}
+
 impl<T> Scoped<T> {
     /// `key` must belong to this scope alone: that is what makes the type of the pointer known.
     pub(crate) const fn new(key: &'static LocalKey<Cell<*const ()>>) -> Self {
@@ -450,14 +462,14 @@ impl<T> Scoped<T> {
     /// Runs `f` while [`Scoped::with`] lends `value`, or nothing.
     #[inline]
     pub(crate) fn enter<R>(&self, value: Option<&T>, f: impl FnOnce() -> R) -> R {
-        struct Restore(&'static LocalKey<Cell<*const ()>>, *const ());
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                self.0.set(self.1);
-            }
-        }
         let lent = value.map_or(ptr::null(), |v| ptr::from_ref(v).cast());
         let _restore = Restore(self.key, self.key.replace(lent));
+        f()
+    }
+
+    /// Runs `f` while every use of [`Scoped::with`] panics.
+    pub(crate) fn forbid<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _restore = Restore(self.key, self.key.replace(FORBIDDEN));
         f()
     }
 
@@ -467,8 +479,13 @@ impl<T> Scoped<T> {
         self.key.get().is_null()
     }
 
-    /// Calls `f` with the value lent to this thread, if any.
+    /// Calls `f` with the value lent to this thread, if any. Panics where it is forbidden.
     pub(crate) fn with<R>(&self, f: impl FnOnce(Option<&T>) -> R) -> R {
+        assert!(
+            self.key.get() != FORBIDDEN,
+            "a step of `update_later` runs while others' commits wait: it cannot begin a \
+             transaction or a snapshot"
+        );
         let lent: *const T = self.key.get().cast();
         // SAFETY: only `enter` stores a pointer that is not null, from a `&T` that outlives the
         // call of its closure, on this thread; we are inside that call, or it would be restored.

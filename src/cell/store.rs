@@ -5,7 +5,8 @@
 use super::deferred;
 use super::{
     active::Active,
-    node::{CellRef, DeadCell, Limbo, Version},
+    boxes::Version,
+    node::{CellRef, DeadCell, Limbo},
     slot::{Announcement, Baton, Guard, Registry, Slot},
 };
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_fn, fence, global};
@@ -49,6 +50,8 @@ pub(crate) struct Store {
 pub(crate) struct Held {
     /// Cells that got a new version in this hold.
     touched: Vec<CellRef>,
+    /// Those of them that attempts may be parked on, since the last look at it.
+    waited: Vec<CellRef>,
     /// Versions unlinked since the last scan that looked for walkers.
     retired: Vec<Version>,
     /// Versions unlinked before, and the slots whose walkers may still stand on them.
@@ -79,6 +82,7 @@ impl Store {
                 registry: Registry::new(),
                 baton: Baton::new(Held {
                     touched: Vec::new(),
+                    waited: Vec::new(),
                     retired: Vec::new(),
                     stood_on: Vec::new(),
                     walkers: Vec::new(),
@@ -231,6 +235,15 @@ impl Held {
     #[inline]
     pub(super) fn touch(&mut self, cell: CellRef) {
         self.touched.push(cell);
+        if cell.take_waited() {
+            self.waited.push(cell);
+        }
+    }
+
+    /// The cells written since the last call that attempts may be parked on.
+    #[inline]
+    pub(crate) fn take_waited(&mut self) -> Vec<CellRef> {
+        std::mem::take(&mut self.waited)
     }
 
     /// (P1, P2) The fence pairs with the one of a begin: a view that this scan misses begins at or

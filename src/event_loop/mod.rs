@@ -28,6 +28,7 @@ use crate::executor::{
 use crate::sync::now_ns;
 use crate::transaction::{
     Transaction,
+    inputs::wall_ns,
     outbox::{Callback, Home},
 };
 use std::{collections::VecDeque, fmt, os::unix::net::UnixStream, sync::Arc, time::Duration};
@@ -109,6 +110,10 @@ impl Loop {
 
     pub(crate) fn with_reactor(executor: Executor, reactor: Reactor) -> Self {
         let mailbox = Mailbox::new(Arc::clone(reactor.wake_up()));
+        if executor.is_inline_only() {
+            let wake = Arc::clone(reactor.wake_up());
+            executor.core().on_work(Box::new(move || wake.wake()));
+        }
         Self {
             runner: executor.loop_runner(),
             executor,
@@ -235,8 +240,10 @@ impl Loop {
         let timeout = self.poll_timeout(after);
         let mut ready = std::mem::take(&mut self.ready);
         let (mailbox, service) = (&self.mailbox, &self.service);
-        let is_empty =
-            || mailbox.messages.is_empty() && !service.as_ref().is_some_and(|s| s.has_mail());
+        let core = self.executor.core();
+        let is_idle = || !self.executor.is_inline_only() || !core.has_work();
+        let has_mail = || service.as_ref().is_some_and(|s| s.has_mail());
+        let is_empty = || mailbox.messages.is_empty() && !has_mail() && is_idle();
         self.reactor
             .poll(timeout, is_empty, &mut ready)
             .map_err(|e| Error::io("the poll failed", e))?;
@@ -280,21 +287,29 @@ impl Loop {
     fn run_batch(&mut self, count: usize, began: u64) -> u64 {
         let inline_only = self.executor.is_inline_only();
         let core = Arc::clone(self.executor.core());
-        let (mut now, mut handed) = (began, false);
+        let (mut now, mut handed, mut arrived_ns) = (began, false, None);
         for _ in 0..count {
             if inline_only && now - began > LONG_TURN_NS {
                 break;
             }
             let Some(job) = self.batch.pop_front() else { break };
-            let here = inline_only
-                || (job.handled().cost().class() == Class::Cheap && now - began < INLINE_NS);
-            let task = core.admit(job);
-            if here {
-                now = self.runner.run(task, now);
-            } else {
-                core.queue(task);
-                handed = true;
+            let handled = job.handled();
+            let cheap = handled.cost().class() == Class::Cheap && !handled.heat.in_lane(now);
+            let task = core.accept(job, *arrived_ns.get_or_insert_with(wall_ns));
+            let here = inline_only || cheap && now - began < INLINE_NS;
+            match core.admit_here(task) {
+                // In arrival order it is queued: those that came before it go first.
+                None => handed = true,
+                Some(task) if here => now = self.runner.run(task, now),
+                Some(task) => {
+                    core.queue_by_class(task);
+                    handed = true;
+                }
             }
+        }
+        // What others gave to an executor that has no thread but this one.
+        while inline_only && now - began <= LONG_TURN_NS && self.runner.step() {
+            now = now_ns();
         }
         self.runner.let_go();
         if handed {
@@ -336,7 +351,8 @@ impl Loop {
     }
 
     fn poll_timeout(&mut self, now: u64) -> Option<Duration> {
-        if !self.batch.is_empty() {
+        let core = self.executor.core();
+        if !self.batch.is_empty() || self.executor.is_inline_only() && core.has_work() {
             return Some(Duration::ZERO);
         }
         let deadline = [

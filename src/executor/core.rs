@@ -3,6 +3,7 @@
 //! | field | written by | read by |
 //! |---|---|---|
 //! | queues | anyone pushes | workers, and the loop in its own batch, pop |
+//! | `lane` | whoever meets a task that belongs there | the one worker that has entered it |
 //! | `sleepers`, `asleep` | a worker before it parks | whoever pushes, after a fence |
 //! | `outstanding` | accepted: +1; ended: -1 | workers that were told to stop |
 //! | `ready` | the worker that submits: +1; the finisher: -1 | workers, to bound it |
@@ -11,47 +12,123 @@
 //! whoever pushes does so, fences, and looks for sleepers. One of the two sees the other.
 
 use super::{
-    job::{Ended, Job, Task},
+    Order,
+    arrival::Arrival,
+    job::{Ended, Job, Kind, Task},
     ledger::Ledger,
     schedule::{self, Class, Next},
+    series::Series,
 };
 use crate::cell::deferred;
-use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, fence, now_ns};
 use crate::transaction::{
-    attempt::Spare,
+    attempt::{Attempt, Spare},
     conflict::Conflict,
+    inputs::Seed,
     run::{MAX_FAILURES, MAX_LOST_NS},
 };
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::Unparker;
 use std::{
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::OnceLock,
     time::Duration,
 };
 
 /// The most attempts of one executor that are finished and not committed.
-const MAX_READY: usize = 64;
+pub(crate) const MAX_READY: usize = 64;
 /// How long a worker waits between two looks at a full READY list.
-const READY_PAUSE: Duration = Duration::from_micros(20);
+pub(crate) const READY_PAUSE: Duration = Duration::from_micros(20);
 
 pub(crate) struct Core {
     /// How many handlers can run at once. With one, it runs while holding the baton.
     pub(crate) threads: usize,
+    pub(crate) seed: Seed,
+    /// The turn of tickets, in arrival order.
+    pub(crate) arrival: Option<Arrival>,
     /// Served before all else: whoever takes one waits for the baton first.
     alone: SegQueue<Box<Task>>,
     again: SegQueue<Box<Task>>,
-    cheap: SegQueue<Box<Task>>,
-    expensive: SegQueue<Box<Task>>,
+    cheap: SegQueue<Queued>,
+    expensive: SegQueue<Queued>,
+    /// Read-only tasks whose snapshot is announced, in arrival order.
+    views: SegQueue<(Box<Task>, Attempt)>,
+    pub(crate) lane: Lane,
     spares: ArrayQueue<Spare>,
     tickets: AtomicU64,
     outstanding: CachePadded<AtomicUsize>,
     ready: CachePadded<AtomicUsize>,
+    parked: AtomicUsize,
     sleeping: CachePadded<AtomicUsize>,
     sleepers: SegQueue<usize>,
     workers: Vec<Sleeper>,
+    /// Wakes the loop, where its thread is the only one.
+    loop_alone: OnceLock<Box<dyn Fn() + Send + Sync>>,
     stopping: AtomicBool,
     pub(crate) ledger: Ledger,
+}
+
+/// What waits in a queue.
+pub(crate) enum Queued {
+    Task(Box<Task>),
+    Series(Arc<dyn Series>),
+}
+
+/// What a worker does next.
+pub(crate) enum Work {
+    /// Run it.
+    Task(Box<Task>),
+    /// Run some members.
+    Series(Arc<dyn Series>),
+    /// Run these members.
+    Members(Arc<dyn Series>, Range<usize>),
+    /// Run it while holding the baton.
+    Alone(Box<Task>),
+    /// Run what waits in the serial lane, which is entered.
+    Lane,
+    /// Run it on its snapshot.
+    View(Box<Task>, Attempt),
+    /// See whose turn it is.
+    Turn,
+}
+
+/// The serial lane: what would conflict with itself is run here by one worker at a time.
+#[derive(Default)]
+pub(crate) struct Lane {
+    queue: SegQueue<Queued>,
+    busy: AtomicBool,
+}
+
+impl Lane {
+    pub(crate) fn push(&self, queued: Queued) {
+        self.queue.push(queued);
+        // Pairs with the fence of `leave`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether somebody may enter and would find something.
+    fn is_open(&self) -> bool {
+        !self.queue.is_empty() && !self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Enters, if nobody else is inside. Acquire: what ran here before happened before.
+    pub(crate) fn enter(&self) -> bool {
+        self.is_open() && !self.busy.swap(true, Ordering::Acquire)
+    }
+
+    /// The next one; for who has entered.
+    pub(crate) fn next(&self) -> Option<Queued> {
+        self.queue.pop()
+    }
+
+    /// Leaves. The caller looks at the queue once more: what was pushed meanwhile may have found
+    /// the lane busy.
+    pub(crate) fn leave(&self) {
+        self.busy.store(false, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
 }
 
 /// How a worker is woken.
@@ -69,34 +146,66 @@ impl Sleeper {
 }
 
 impl Core {
-    pub(crate) fn new(threads: usize, unparkers: Vec<Unparker>, ledger: Ledger) -> Arc<Self> {
+    pub(crate) fn new(
+        threads: usize,
+        order: Order,
+        seed: Seed,
+        unparkers: Vec<Unparker>,
+        ledger: Ledger,
+    ) -> Arc<Self> {
         Arc::new(Self {
             threads,
+            seed,
+            arrival: (order == Order::Arrival).then(Arrival::new),
             alone: SegQueue::new(),
             again: SegQueue::new(),
             cheap: SegQueue::new(),
             expensive: SegQueue::new(),
+            views: SegQueue::new(),
+            lane: Lane::default(),
             spares: ArrayQueue::new(MAX_READY),
             tickets: AtomicU64::new(0),
             outstanding: CachePadded::new(AtomicUsize::new(0)),
             ready: CachePadded::new(AtomicUsize::new(0)),
+            parked: AtomicUsize::new(0),
             sleeping: CachePadded::new(AtomicUsize::new(0)),
             sleepers: SegQueue::new(),
             workers: unparkers.into_iter().map(Sleeper::new).collect(),
+            loop_alone: OnceLock::new(),
             stopping: AtomicBool::new(false),
             ledger,
         })
     }
 
-    /// Admits a job: it gets its ticket.
-    pub(crate) fn admit(self: &Arc<Self>, job: Box<dyn Job>) -> Box<Task> {
-        // Relaxed: counters; a task is handed over by a queue.
+    /// The numbers of `count` more tickets: the first of them. In arrival order the caller holds
+    /// the lock of the queue that they go to.
+    pub(crate) fn tickets(&self, count: usize) -> u64 {
+        // Relaxed: a counter.
+        self.tickets.fetch_add(count as u64, Ordering::Relaxed) + 1
+    }
+
+    /// Accepts a job that arrived at `now_ns` on the wall clock.
+    pub(crate) fn accept(self: &Arc<Self>, job: Box<dyn Job>, now_ns: u64) -> Box<Task> {
+        self.accepted();
+        self.task(job, now_ns)
+    }
+
+    /// Counts something that has to end before the workers may.
+    pub(crate) fn accepted(&self) {
+        // Relaxed: a task is handed over by a queue.
         self.outstanding.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A task around a job, not accepted yet.
+    pub(crate) fn task(self: &Arc<Self>, job: Box<dyn Job>, now_ns: u64) -> Box<Task> {
         Box::new(Task {
             job,
             core: Arc::clone(self),
-            ticket: self.tickets.fetch_add(1, Ordering::Relaxed) + 1,
+            ticket: 0,
+            now_ns,
+            series: 0,
             searched: false,
+            is_ready: false,
             failures: 0,
             lost_ns: 0,
             first_snapshot: 0,
@@ -106,12 +215,48 @@ impl Core {
         })
     }
 
-    /// Queues an admitted task by its class, without waking anybody.
+    /// Admits an accepted task: it gets its ticket and is queued, without waking anybody.
     pub(crate) fn queue(&self, task: Box<Task>) {
-        match task.job.handled().cost().class() {
-            Class::Cheap => self.cheap.push(task),
-            Class::Expensive => self.expensive.push(task),
+        if let Some(task) = self.admit_here(task) {
+            self.queue_by_class(task);
         }
+    }
+
+    /// Gives an accepted task its ticket. In arrival order it is queued in the same step.
+    pub(crate) fn admit_here(&self, mut task: Box<Task>) -> Option<Box<Task>> {
+        if let Some(arrival) = &self.arrival {
+            arrival.admit(task, || self.tickets(1));
+            return None;
+        }
+        task.ticket = self.tickets(1);
+        Some(task)
+    }
+
+    /// Queues what has its tickets already, in commit order.
+    pub(crate) fn queue_by_class(&self, queued: impl Into<Queued>) {
+        let queued = queued.into();
+        let handled = match &queued {
+            Queued::Task(task) => task.job.handled(),
+            Queued::Series(series) => series.handled(),
+        };
+        match handled.cost().class() {
+            Class::Cheap => self.cheap.push(queued),
+            Class::Expensive => self.expensive.push(queued),
+        }
+    }
+
+    /// Queues a task that is to be run once more, and sees to it that somebody does.
+    pub(crate) fn queue_again(&self, task: Box<Task>) {
+        match &self.arrival {
+            Some(arrival) => arrival.woken(task),
+            None => self.again.push(task),
+        }
+        self.wake_one();
+    }
+
+    /// Queues a read-only task that has its snapshot.
+    pub(crate) fn queue_view(&self, task: Box<Task>, attempt: Attempt) {
+        self.views.push((task, attempt));
     }
 
     /// The next task for a worker. `cheap_run` counts cheap ones in a row.
@@ -119,17 +264,25 @@ impl Core {
         if let Some(task) = self.alone.pop() {
             return Some(Work::Alone(task));
         }
+        if let Some(arrival) = &self.arrival {
+            let view = self.views.pop().map(|(task, attempt)| Work::View(task, attempt));
+            let turn = || arrival.has_turn().then_some(Work::Turn);
+            return view.or_else(turn).or_else(|| arrival.next());
+        }
         if let Some(task) = self.again.pop() {
             return Some(Work::Task(task));
         }
+        if self.lane.enter() {
+            return Some(Work::Lane);
+        }
         if *cheap_run < schedule::CHEAP_IN_A_ROW
-            && let Some(task) = self.cheap.pop()
+            && let Some(queued) = self.cheap.pop()
         {
             *cheap_run += 1;
-            return Some(Work::Task(task));
+            return Some(queued.work());
         }
         *cheap_run = 0;
-        self.expensive.pop().or_else(|| self.cheap.pop()).map(Work::Task)
+        self.expensive.pop().or_else(|| self.cheap.pop()).map(Queued::work)
     }
 
     /// Whether a worker would find something, as far as this thread can see.
@@ -137,7 +290,10 @@ impl Core {
         !(self.cheap.is_empty()
             && self.expensive.is_empty()
             && self.again.is_empty()
-            && self.alone.is_empty())
+            && self.alone.is_empty()
+            && self.views.is_empty()
+            && !self.lane.is_open()
+            && !self.arrival.as_ref().is_some_and(Arrival::has_work))
     }
 
     /// Wakes one sleeping worker, if work waits and one sleeps.
@@ -145,6 +301,9 @@ impl Core {
         // See the module: pairs with the fence in `sleep`.
         fence(Ordering::SeqCst);
         if self.sleeping.load(Ordering::Relaxed) == 0 {
+            if let Some(wake) = self.loop_alone.get() {
+                wake();
+            }
             return;
         }
         while let Some(index) = self.sleepers.pop() {
@@ -158,6 +317,16 @@ impl Core {
                 return;
             }
         }
+    }
+
+    /// How many threads there are beside a loop's.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Sets how the loop is woken whose thread is the only one of the executor.
+    pub(crate) fn on_work(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        self.loop_alone.get_or_init(|| wake);
     }
 
     /// Says that worker `index` is about to park; false if there is something to do after all.
@@ -226,60 +395,95 @@ impl Core {
     }
 
     /// Counts an attempt that becomes READY. Waits while [`MAX_READY`] are: the holder takes them.
-    pub(crate) fn ready_joins(&self) {
+    pub(crate) fn ready_joins(&self, task: &mut Task) {
         while self.ready.load(Ordering::Relaxed) >= MAX_READY {
             // Somebody holds the baton, possibly for as long as a handler that runs alone.
             crate::sync::thread::sleep(READY_PAUSE);
         }
+        task.is_ready = true;
         self.ready.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn ready_left(&self) {
-        self.ready.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn ready_left(&self, task: &mut Task) {
+        if std::mem::take(&mut task.is_ready) {
+            self.ready.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
-    /// Books a committed task.
-    pub(crate) fn committed(&self, task: &Task, version: u64) {
-        self.ledger.committed(task, version);
+    /// Counts a task that is parked.
+    pub(crate) fn parks(&self) {
+        self.parked.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Books a failed attempt and lets the task run again, alone if it has been patient enough.
-    pub(crate) fn failed(mut task: Box<Task>, conflict: &Conflict) {
-        let core = Arc::clone(&task.core);
+    /// Counts one that is not any more.
+    pub(crate) fn unparks(&self) {
+        self.parked.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many tasks are parked.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked.load(Ordering::Relaxed)
+    }
+
+    /// Books a failed attempt, and says how the task is to be run next.
+    pub(crate) fn book_failure(&self, task: &mut Task, conflict: &Conflict) -> Next {
         task.failures += 1;
         let lost = task.ended_ns.saturating_sub(task.began_ns);
         task.lost_ns += lost;
-        core.ledger.aborted(&task, conflict, lost);
-        let next = schedule::after_failure(task.failures, task.lost_ns, MAX_FAILURES, MAX_LOST_NS);
+        task.job.handled().heat.failed(now_ns());
+        self.ledger.aborted(task, conflict, lost);
+        schedule::after_failure(task.failures, task.lost_ns, MAX_FAILURES, MAX_LOST_NS)
+    }
+
+    /// Queues a task after a failed attempt.
+    pub(crate) fn queue_failed(&self, task: Box<Task>, next: Next) {
         match next {
-            Next::Again => {
-                core.again.push(task);
-                core.wake_one();
-            }
+            Next::Again => self.again.push(task),
             // Without the baton, which must not wait for a worker: all commits would.
-            Next::Alone => {
-                core.alone.push(task);
-                core.wake_one();
-            }
+            Next::Alone => self.alone.push(task),
         }
+        self.wake_one();
     }
 
     /// Ends a task on a thread of the library, where its job may be dropped.
     pub(crate) fn end(&self, mut task: Box<Task>, ended: Ended) {
         task.job.ended(ended);
         // Before the drop, which may be that of the executor itself.
-        self.task_ended();
-        // What the job captured may have a destructor that panics: that ends no thread of ours.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(task))) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        if task.series == 0 {
+            self.task_ended();
         }
+        contained_drop(task);
     }
 }
 
-/// What a worker does next.
-pub(crate) enum Work {
-    /// Run it.
-    Task(Box<Task>),
-    /// Run it while holding the baton.
-    Alone(Box<Task>),
+/// Drops what a user gave: a destructor that panics ends no thread of ours.
+pub(crate) fn contained_drop<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    }
+}
+
+impl From<Box<Task>> for Queued {
+    fn from(task: Box<Task>) -> Self {
+        Queued::Task(task)
+    }
+}
+
+impl Queued {
+    pub(crate) fn work(self) -> Work {
+        match self {
+            Queued::Task(task) => Work::Task(task),
+            Queued::Series(series) => Work::Series(series),
+        }
+    }
+
+    /// Whether it belongs in the serial lane now.
+    pub(crate) fn in_lane(&self, now_ns: u64) -> bool {
+        match self {
+            Queued::Task(task) => {
+                task.job.kind() != Kind::Read && task.job.handled().heat.in_lane(now_ns)
+            }
+            Queued::Series(series) => series.handled().heat.in_lane(now_ns),
+        }
+    }
 }

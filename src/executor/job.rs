@@ -1,27 +1,31 @@
 //! What an executor runs: a [`Job`] given by the web layer, the loop or a caller, wrapped in a
-//! [`Task`] that remembers its ticket and its failures.
+//! [`Task`] that remembers its ticket and its failures; and what is known of a handler.
 
-use super::{core::Core, schedule::Cost, transact::Panicked};
+use super::{core::Core, heat::Heat, schedule::Cost, transact::Panicked};
 use crate::cell::{deferred, labels::Label};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::transaction::{
     Snapshot, Transaction,
     attempt::Spare,
     commit::{Finish, Outcome},
+    inputs::wall_ns,
     outbox::Home,
+    parked::{ParkedId, Wake},
 };
 
-/// A handler as the executor knows it: its name and what it costs.
+/// A handler as the executor knows it: its name, what it costs, and how often it fails.
 #[derive(Debug)]
 pub(crate) struct Handled {
     /// The name.
     pub(crate) label: Label,
     cost_ns: AtomicU64,
+    pub(crate) heat: Heat,
 }
 
 impl Handled {
     pub(crate) fn new(name: &str) -> Arc<Self> {
-        Arc::new(Self { label: Label::of(name), cost_ns: AtomicU64::new(0) })
+        let cost_ns = AtomicU64::new(0);
+        Arc::new(Self { label: Label::of(name), cost_ns, heat: Heat::default() })
     }
 
     /// The recent maximum. Relaxed: a statistic.
@@ -29,9 +33,14 @@ impl Handled {
         Cost(self.cost_ns.load(Ordering::Relaxed))
     }
 
-    /// Counts one run. Two at the same time may lose one of them: a statistic.
+    /// Counts one run. Two at the same time may lose one of them: a statistic. Written only when
+    /// it says something new, because all workers read it.
     pub(crate) fn ran(&self, ns: u64) {
-        self.cost_ns.store(self.cost().after(ns).0, Ordering::Relaxed);
+        let before = self.cost();
+        let after = before.after(ns);
+        if after.differs(before) {
+            self.cost_ns.store(after.0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -57,8 +66,19 @@ pub(crate) enum Verdict {
 pub(crate) struct Ended {
     /// Its place in the serial order: its own version, or its snapshot if it wrote nothing.
     pub(crate) version: u64,
-    /// The panic that ended it, if one did.
-    pub(crate) panic: Option<Panicked>,
+    pub(crate) how: How,
+    /// The thread that ran it last.
+    pub(crate) worker: usize,
+}
+
+/// What the end of a job means for whoever waits for it.
+pub(crate) enum How {
+    /// Its last attempt stands.
+    Done,
+    /// The panic that ended it.
+    Panicked(Panicked),
+    /// It was taken back before it could commit.
+    Cancelled,
 }
 
 /// One handler with its input. Calls into user code are made by the executor only.
@@ -75,8 +95,12 @@ pub(crate) trait Job: Send {
     fn attempt(&mut self, _tx: &Transaction) -> Verdict {
         Verdict::Commit
     }
+    /// It is about to be parked under this number. Runs no user code.
+    fn parked(&mut self, _id: ParkedId) {}
     /// The end, on any thread. Runs no user code; the executor drops the job where that may run.
     fn ended(&mut self, ended: Ended);
+    /// Becomes another member of its series. Runs no user code.
+    fn assign(&mut self, _member: usize) {}
 }
 
 /// A job under way.
@@ -84,7 +108,13 @@ pub(crate) struct Task {
     pub(crate) job: Box<dyn Job>,
     pub(crate) core: Arc<Core>,
     pub(crate) ticket: u64,
+    /// The wall clock at its admission.
+    pub(crate) now_ns: u64,
+    /// The first ticket of the series that it belongs to, which is counted as one; 0 for none.
+    pub(crate) series: u64,
     pub(crate) searched: bool,
+    /// Whether it is counted among the READY ones.
+    pub(crate) is_ready: bool,
     pub(crate) failures: u32,
     pub(crate) lost_ns: u64,
     pub(crate) first_snapshot: u64,
@@ -95,27 +125,88 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// Becomes another member of its series, with that one's ticket.
+    pub(crate) fn assign(&mut self, member: usize, ticket: u64) {
+        self.job.assign(member);
+        self.ticket = ticket;
+        self.forget();
+    }
+
+    /// Forgets earlier attempts.
+    fn forget(&mut self) {
+        self.searched = false;
+        self.failures = 0;
+        self.lost_ns = 0;
+    }
+
     /// Ends the task where no user code may run: the job is dropped later.
-    pub(crate) fn end_elsewhere(mut self: Box<Self>, ended: Ended) {
-        self.job.ended(ended);
+    pub(crate) fn end_elsewhere(mut self: Box<Self>, version: u64, how: How) {
+        let worker = self.worker;
+        self.job.ended(Ended { version, how, worker });
         let core = Arc::clone(&self.core);
+        let member = self.series != 0;
         deferred::push(deferred::Deferred::Run(Box::new(move || drop(self))));
-        core.task_ended();
+        if !member {
+            core.task_ended();
+        }
         core.wake_for_deferred();
     }
 }
 
 impl Finish for Task {
     /// The outcome of a READY task, on whichever thread held the baton.
-    fn finish(self: Box<Self>, spare: Spare, outcome: Outcome) {
-        self.core.return_spare(spare);
-        self.core.ready_left();
+    fn finish(mut self: Box<Self>, spare: Spare, outcome: Outcome) {
+        let core = Arc::clone(&self.core);
+        core.return_spare(spare);
+        core.ready_left(&mut self);
+        self.decided(outcome);
+    }
+
+    fn parked(&mut self, id: ParkedId) {
+        let core = Arc::clone(&self.core);
+        core.ready_left(self);
+        core.parks();
+        self.job.parked(id);
+    }
+
+    fn woken(mut self: Box<Self>, wake: Wake) {
+        let core = Arc::clone(&self.core);
+        core.unparks();
+        match wake {
+            Wake::Written => {
+                self.forget();
+                self.now_ns = wall_ns();
+                core.queue_again(self);
+            }
+            Wake::Cancelled => {
+                let version = self.first_snapshot;
+                core.ledger.cancelled(&self);
+                self.end_elsewhere(version, How::Cancelled);
+            }
+        }
+    }
+}
+
+impl Task {
+    /// Acts on an outcome where no user code may run.
+    pub(crate) fn decided(mut self: Box<Self>, outcome: Outcome) {
         match outcome {
             Outcome::Committed(version) => {
-                self.core.committed(&self, version);
-                self.end_elsewhere(Ended { version, panic: None });
+                self.job.handled().heat.committed();
+                self.core.ledger.committed(&self, version);
+                self.end_elsewhere(version, How::Done);
             }
-            Outcome::Failed(conflict) => Core::failed(self, &conflict),
+            Outcome::Failed(conflict) => {
+                let core = Arc::clone(&self.core);
+                let next = core.book_failure(&mut self, &conflict);
+                core.queue_failed(self, next);
+            }
+            Outcome::Panicked(payload) => {
+                let version = self.first_snapshot;
+                let panicked = Panicked::contain(payload);
+                self.core.ledger.panicked(&self, version);
+                self.end_elsewhere(version, How::Panicked(panicked));
+            }
         }
     }
 }

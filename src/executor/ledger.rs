@@ -7,6 +7,7 @@ use crate::conflict_log::{
 };
 use crate::sync::{AtomicU32, AtomicU64, Ordering, Table};
 use crate::transaction::conflict::Conflict;
+use crossbeam_utils::CachePadded;
 use dashmap::DashMap;
 
 /// The most pairs of handler and cell that are counted; later ones are only in the log.
@@ -45,7 +46,8 @@ pub struct Pair {
 type PairKey = (Label, &'static str, Label);
 
 pub(crate) struct Ledger {
-    ended: AtomicU64,
+    /// By the thread that ran the last attempt: one counter would be everybody's.
+    ended: Box<[CachePadded<AtomicU64>]>,
     aborted: AtomicU64,
     lost_ns: AtomicU64,
     pairs: DashMap<PairKey, (u64, u64)>,
@@ -73,7 +75,7 @@ impl Ledger {
             types: DashMap::new(),
         });
         Self {
-            ended: AtomicU64::new(0),
+            ended: (0..threads).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             aborted: AtomicU64::new(0),
             lost_ns: AtomicU64::new(0),
             pairs: DashMap::new(),
@@ -94,10 +96,20 @@ impl Ledger {
     /// Books a task that ended.
     pub(crate) fn ended(&self, task: &Task, version: u64, outcome: Outcome) {
         // Relaxed: statistics, here and below.
-        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.ended[task.worker].fetch_add(1, Ordering::Relaxed);
         if let Some(logging) = &self.log {
             logging.attempt(task, version, outcome, task.failures + 1);
         }
+    }
+
+    /// Books a task whose commit panicked.
+    pub(crate) fn panicked(&self, task: &Task, version: u64) {
+        self.ended(task, version, Outcome::Panicked);
+    }
+
+    /// Books a task that was taken back.
+    pub(crate) fn cancelled(&self, task: &Task) {
+        self.ended(task, task.first_snapshot, Outcome::RolledBack);
     }
 
     /// Books an attempt that was thrown away. `task` has counted it among its failures.
@@ -153,7 +165,7 @@ impl Ledger {
             .collect();
         conflicts.sort_by(|a, b| b.lost_ns.cmp(&a.lost_ns).then_with(|| a.cell.cmp(b.cell)));
         Stats {
-            ended: self.ended.load(Ordering::Relaxed),
+            ended: self.ended.iter().map(|count| count.load(Ordering::Relaxed)).sum(),
             aborted: self.aborted.load(Ordering::Relaxed),
             lost_ns: self.lost_ns.load(Ordering::Relaxed),
             conflicts,

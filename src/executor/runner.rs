@@ -1,8 +1,10 @@
 //! Running tasks on one thread: a worker's, or the loop's for inline batches.
 
 use super::{
-    core::{Core, Work},
-    job::{Ended, Kind, Task, Verdict},
+    core::{Core, Queued, READY_PAUSE, Work},
+    job::{Ended, How, Kind, Task, Verdict},
+    schedule::{Class, Next},
+    series::Series,
     transact::Panicked,
 };
 use crate::cell::deferred;
@@ -10,37 +12,76 @@ use crate::conflict_log::Outcome as Booked;
 use crate::sync::{Arc, now_ns};
 use crate::transaction::{
     attempt::{Attempt, Spare},
-    commit::{self, Hold, Outcome},
-    run::{Payload, attempt_once, view_once},
+    commit::{self, Hold, Outcome, Wish},
+    inputs::Admission,
+    run::{Ran, attempt_once, view_attempt, view_logged},
     view::Mode,
 };
+use std::ops::Range;
 
 /// With one thread the baton is kept from handler to handler, at most so long.
 const KEEP_HOLD_NS: u64 = 50_000;
+/// An attempt that waits for others to be committed with waits no longer.
+const GATHER_NS: u64 = 20_000;
+/// How many attempts wait for the baton at most before they are made READY.
+const GATHER: usize = 8;
+/// How many members of a series are run before a worker looks at what else there is.
+const MEMBERS: usize = 16;
+/// How long a worker stays in the serial lane while other work waits.
+const LANE_NS: u64 = 100_000;
 
 /// What a thread that runs handlers keeps between them.
 pub(crate) struct Runner {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     index: usize,
-    spare: Option<Spare>,
+    spares: Vec<Spare>,
     /// With one thread: the baton, while write handlers follow one another.
     hold: Option<(Hold, u64)>,
+    /// Attempts of cheap handlers that hardly ever fail, to be committed together.
+    gathered: Vec<(Box<Task>, Attempt)>,
+    /// Failed tasks to be run again, before anything else.
+    again: Vec<Box<Task>>,
+    /// Tasks of the present series that have ended, and its first ticket.
+    pool: Vec<Box<Task>>,
+    present: u64,
     cheap_run: u32,
 }
 
 impl Runner {
     /// For thread `index`; the loop's is the one after the workers'.
     pub(crate) fn new(core: Arc<Core>, index: usize) -> Self {
-        Self { core, index, spare: None, hold: None, cheap_run: 0 }
+        Self {
+            core,
+            index,
+            spares: Vec::new(),
+            hold: None,
+            gathered: Vec::new(),
+            again: Vec::new(),
+            pool: Vec::new(),
+            present: 0,
+            cheap_run: 0,
+        }
     }
 
     /// Runs one task to its end, or until somebody else has to decide it. It begins at `began_ns`;
     /// the answer is the time at its end.
     pub(crate) fn run(&mut self, mut task: Box<Task>, began_ns: u64) -> u64 {
+        if let Some((first, _)) = self.gathered.first() {
+            let late = began_ns.saturating_sub(first.ended_ns) > GATHER_NS;
+            if late || task.job.handled().cost().class() == Class::Expensive {
+                self.commit_gathered();
+            }
+        }
         task.worker = self.index;
         task.began_ns = began_ns;
+        if self.core.arrival.is_some() {
+            return self.arrive(task);
+        }
         match task.job.kind() {
-            Kind::Read => self.view(task),
+            Kind::Read => {
+                let attempt = self.begin(&mut task);
+                self.view(task, attempt)
+            }
             Kind::Write => self.write(task),
             Kind::SearchThenWrite => match self.search(task) {
                 Some(task) => self.write(task),
@@ -55,45 +96,212 @@ impl Runner {
             self.let_go();
             deferred::settle();
         }
+        if let Some(task) = self.again.pop() {
+            self.run(task, now_ns());
+            return true;
+        }
         let Some(work) = self.core.next(&mut self.cheap_run) else {
             self.let_go();
-            return false;
+            return !self.again.is_empty();
         };
         if self.core.has_work() {
             self.core.wake_one();
         }
-        let now = now_ns();
         match work {
-            Work::Task(task) => {
-                self.run(task, now);
-            }
+            Work::Task(task) => self.begin_queued(Queued::Task(task)),
+            Work::Series(series) => self.begin_queued(Queued::Series(series)),
+            Work::Members(series, members) => self.members(&series, members),
+            Work::Lane => self.lane(),
+            Work::View(task, attempt) => self.view_in_turn(task, attempt),
+            Work::Turn => self.serve(),
             Work::Alone(mut task) => {
                 self.let_go();
-                let hold = commit::take_alone(task.first_snapshot);
+                let mut hold = commit::take_alone(task.first_snapshot);
                 task.worker = self.index;
                 task.began_ns = now_ns();
-                let hold = self.write_alone(hold, task);
+                self.write_alone(&mut hold, task);
                 hold.end();
             }
         }
         true
     }
 
-    fn spare(&mut self) -> Spare {
-        self.spare.take().unwrap_or_else(|| self.core.take_spare())
+    /// Runs what was queued, unless it belongs in the serial lane.
+    fn begin_queued(&mut self, queued: Queued) {
+        let now = now_ns();
+        if self.core.threads > 1 && self.core.arrival.is_none() && queued.in_lane(now) {
+            self.commit_gathered();
+            self.core.lane.push(queued);
+            if self.core.lane.enter() {
+                self.lane();
+            }
+            return;
+        }
+        self.run_queued(queued, now);
     }
 
-    fn view(&mut self, mut task: Box<Task>) -> u64 {
-        self.let_go();
-        let job = &mut task.job;
-        let (spare, version, result) = view_once(self.spare(), |snapshot| job.view(snapshot));
-        self.spare = Some(spare);
-        let now = self.ran(&mut task);
-        match result {
-            Ok(()) => self.end(task, version, Booked::ReadOnly, None),
-            Err(panic) => self.end(task, version, Booked::Panicked, Some(contain(panic))),
+    fn run_queued(&mut self, queued: Queued, now: u64) {
+        match queued {
+            Queued::Task(task) => {
+                self.run(task, now);
+            }
+            Queued::Series(series) => {
+                let members = series.claim(MEMBERS);
+                if series.has_more() {
+                    // Back before the run, so that others can take part.
+                    self.core.queue_by_class(Queued::Series(Arc::clone(&series)));
+                    self.core.wake_one();
+                }
+                self.members(&series, members);
+            }
         }
+    }
+
+    /// Runs what waits in the serial lane, which was entered.
+    fn lane(&mut self) {
+        let began = now_ns();
+        let mut now = began;
+        loop {
+            while let Some(queued) = self.core.lane.next() {
+                if !queued.in_lane(now) {
+                    self.core.queue_by_class(queued);
+                    self.core.wake_one();
+                    continue;
+                }
+                match queued {
+                    Queued::Task(task) => {
+                        self.run(task, now);
+                    }
+                    Queued::Series(series) => {
+                        let members = series.claim(MEMBERS);
+                        if series.has_more() {
+                            self.core.lane.push(Queued::Series(Arc::clone(&series)));
+                        }
+                        self.members(&series, members);
+                    }
+                }
+                while let Some(task) = self.again.pop() {
+                    self.run(task, now_ns());
+                }
+                now = now_ns();
+                if now - began > LANE_NS {
+                    break;
+                }
+            }
+            self.commit_gathered();
+            self.core.lane.leave();
+            // Out of it for a moment, or for good if other work has waited long enough.
+            if now - began > LANE_NS || !self.core.lane.enter() {
+                return;
+            }
+        }
+    }
+
+    /// Runs members of a series, each with a task of this thread.
+    fn members(&mut self, series: &Arc<dyn Series>, members: Range<usize>) {
+        let mut now = now_ns();
+        if self.present != series.ticket(0) {
+            self.pool.clear();
+            self.present = series.ticket(0);
+        }
+        for member in members {
+            let mut task = self.pool.pop().unwrap_or_else(|| {
+                let job = Arc::clone(series).job();
+                let mut task = self.core.task(job, series.now_ns());
+                task.series = series.ticket(0);
+                task
+            });
+            task.assign(member, series.ticket(member));
+            now = self.run(task, now);
+            while let Some(task) = self.again.pop() {
+                now = self.run(task, now_ns());
+            }
+        }
+        self.commit_gathered();
+        while let Some(task) = self.again.pop() {
+            self.run(task, now_ns());
+        }
+        if !series.has_more() {
+            self.pool.clear();
+            self.present = 0;
+        }
+    }
+
+    pub(super) fn spare(&mut self) -> Spare {
+        self.spares.pop().unwrap_or_else(|| self.core.take_spare())
+    }
+
+    pub(super) fn keep(&mut self, spare: Spare) {
+        if self.spares.len() < GATHER {
+            self.spares.push(spare);
+        } else {
+            self.core.return_spare(spare);
+        }
+    }
+
+    /// Begins an attempt of a task.
+    pub(super) fn begin(&mut self, task: &mut Task) -> Attempt {
+        let spare = self.spare();
+        let handler = task.job.handled().label;
+        let (seed, ticket, now_ns) = (self.core.seed, task.ticket, task.now_ns);
+        let admission = Some(Admission { seed, ticket, now_ns });
+        let attempt = spare.handler(handler, admission, task.job.home()).begin();
+        if task.failures == 0 {
+            task.first_snapshot = attempt.view.snapshot();
+        }
+        attempt
+    }
+
+    /// Runs a read-only task on the snapshot of `attempt`.
+    pub(super) fn view(&mut self, mut task: Box<Task>, attempt: Attempt) -> u64 {
+        self.let_go_hold();
+        let job = &mut task.job;
+        let (attempt, ran) = view_attempt(attempt, |snapshot| job.view(snapshot));
+        let now = self.ran(&mut task);
+        let (booked, how) = match ran {
+            Ran::Answer(()) => (Booked::ReadOnly, How::Done),
+            Ran::Panic(panic) => (Booked::Panicked, How::Panicked(Panicked::contain(panic))),
+            Ran::Left(_) => {
+                self.keep(attempt.end());
+                self.view_to_park(task);
+                return now;
+            }
+        };
+        let version = attempt.view.snapshot();
+        self.keep(attempt.end());
+        self.end(task, version, booked, how);
         now
+    }
+
+    /// Runs a task that called `retry` on its snapshot once more, with its reads logged, to park
+    /// it.
+    fn view_to_park(&mut self, mut task: Box<Task>) {
+        let attempt = self.begin(&mut task);
+        let job = &mut task.job;
+        let (attempt, ran) = view_logged(attempt, |snapshot| job.view(snapshot));
+        self.ran(&mut task);
+        let (booked, how) = match ran {
+            Ran::Left(left) => return self.park(task, attempt, Wish::Park(left)),
+            Ran::Panic(panic) => (Booked::Panicked, How::Panicked(Panicked::contain(panic))),
+            // The state has changed meanwhile; a search is followed by its act.
+            Ran::Answer(()) if task.job.kind() == Kind::SearchThenWrite => {
+                self.keep(attempt.end());
+                task.searched = true;
+                self.write(task);
+                return;
+            }
+            Ran::Answer(()) => (Booked::ReadOnly, How::Done),
+        };
+        let version = attempt.view.snapshot();
+        self.keep(attempt.end());
+        self.end(task, version, booked, how);
+    }
+
+    /// Submits an attempt whose reads are to be validated by whoever has the baton.
+    fn park(&mut self, mut task: Box<Task>, attempt: Attempt, wish: Wish) {
+        self.let_go();
+        self.core.ready_joins(&mut task);
+        commit::submit(attempt, wish, task);
     }
 
     /// The search of a [`Kind::SearchThenWrite`], once. A panic in it ends the task.
@@ -101,29 +309,25 @@ impl Runner {
         if task.searched {
             return Some(task);
         }
-        self.let_go();
-        task.searched = true;
+        self.let_go_hold();
+        let attempt = self.begin(&mut task);
         let job = &mut task.job;
-        let (spare, version, result) = view_once(self.spare(), |snapshot| job.view(snapshot));
-        self.spare = Some(spare);
-        match result {
-            Ok(()) => Some(task),
-            Err(panic) => {
+        let (attempt, ran) = view_attempt(attempt, |snapshot| job.view(snapshot));
+        let version = attempt.view.snapshot();
+        self.keep(attempt.end());
+        match ran {
+            Ran::Answer(()) => {
+                task.searched = true;
+                return Some(task);
+            }
+            Ran::Left(_) => self.view_to_park(task),
+            Ran::Panic(panic) => {
                 self.ran(&mut task);
-                self.end(task, version, Booked::Panicked, Some(contain(panic)));
-                None
+                let how = How::Panicked(Panicked::contain(panic));
+                self.end(task, version, Booked::Panicked, how);
             }
         }
-    }
-
-    fn begin(&mut self, task: &mut Task) -> Attempt {
-        let spare = self.spare();
-        let handler = task.job.handled().label;
-        let attempt = spare.handler(handler, task.job.home()).begin();
-        if task.failures == 0 {
-            task.first_snapshot = attempt.view.snapshot();
-        }
-        attempt
+        None
     }
 
     fn write(&mut self, mut task: Box<Task>) -> u64 {
@@ -132,44 +336,98 @@ impl Runner {
         }
         let attempt = self.begin(&mut task);
         let job = &mut task.job;
-        let (attempt, result) = attempt_once(attempt, Mode::Optimistic, |tx| job.attempt(tx));
+        let (mut attempt, ran) = attempt_once(attempt, Mode::Optimistic, |tx| job.attempt(tx));
         let now = self.ran(&mut task);
-        if let Some((task, mut attempt)) = self.decide(task, attempt, result) {
-            if attempt.is_plain_reader() {
+        match ran {
+            Ran::Answer(Verdict::Commit) if attempt.is_plain_reader() => {
                 let version = attempt.view.snapshot();
-                self.spare = Some(attempt.end());
-                self.end(task, version, Booked::ReadOnly, None);
-            } else {
-                self.commit(task, attempt);
+                self.keep(attempt.end());
+                self.end(task, version, Booked::ReadOnly, How::Done);
+            }
+            Ran::Answer(Verdict::Commit) => self.commit(task, attempt, now),
+            Ran::Left(left) => self.park(task, attempt, Wish::Park(left)),
+            undone => {
+                // Opaque: what made it panic or roll back was there at its snapshot, its place.
+                let (booked, how) = undone_as(undone);
+                let version = attempt.view.snapshot();
+                self.keep(attempt.discard());
+                self.end(task, version, booked, how);
             }
         }
         now
     }
 
-    fn commit(&mut self, task: Box<Task>, attempt: Attempt) {
-        match commit::try_commit(attempt) {
-            Ok((spare, Outcome::Committed(version))) => {
-                self.spare = Some(spare);
-                self.end(task, version, Booked::Committed, None);
+    /// Commits an attempt, now or with the next ones.
+    fn commit(&mut self, task: Box<Task>, attempt: Attempt, now: u64) {
+        let handled = task.job.handled();
+        let group = match handled.heat.in_lane(now) {
+            // One after another: the next one is to find what this one wrote.
+            true => 1,
+            false => handled.heat.group(handled.cost().0),
+        };
+        self.gathered.push((task, attempt));
+        if self.gathered.len() >= group {
+            match Hold::try_begin() {
+                Some(hold) => self.commit_holding(hold),
+                None if group > 1 && self.gathered.len() < GATHER => {}
+                None => self.submit_gathered(),
             }
-            Ok((spare, Outcome::Failed(conflict))) => {
-                self.spare = Some(spare);
-                Core::failed(task, &conflict);
+        }
+    }
+
+    /// Commits what was gathered, or leaves it to whoever has the baton.
+    fn commit_gathered(&mut self) {
+        if !self.gathered.is_empty() {
+            match Hold::try_begin() {
+                Some(hold) => self.commit_holding(hold),
+                None => self.submit_gathered(),
             }
-            Err(attempt) => {
-                self.core.ready_joins();
-                commit::submit(attempt, task);
+        }
+    }
+
+    fn submit_gathered(&mut self) {
+        for (mut task, attempt) in self.gathered.drain(..) {
+            self.core.ready_joins(&mut task);
+            commit::submit(attempt, Wish::Commit, task);
+        }
+    }
+
+    fn commit_holding(&mut self, mut hold: Hold) {
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let mut decided: [Option<(Box<Task>, Outcome)>; GATHER] = Default::default();
+        for ((task, attempt), place) in gathered.drain(..).zip(&mut decided) {
+            let (spare, outcome) = hold.commit(attempt);
+            self.keep(spare);
+            *place = Some((task, outcome));
+        }
+        self.gathered = gathered;
+        hold.end();
+        for (mut task, outcome) in decided.into_iter().flatten() {
+            match outcome {
+                Outcome::Committed(version) => {
+                    task.job.handled().heat.committed();
+                    self.end(task, version, Booked::Committed, How::Done);
+                }
+                Outcome::Failed(conflict) => match self.core.book_failure(&mut task, &conflict) {
+                    // The loop has other things to do.
+                    Next::Again if self.index < self.core.workers() => self.again.push(task),
+                    next => self.core.queue_failed(task, next),
+                },
+                Outcome::Panicked(payload) => {
+                    let (version, panicked) = (task.first_snapshot, Panicked::contain(payload));
+                    self.end(task, version, Booked::Panicked, How::Panicked(panicked));
+                }
             }
         }
     }
 
     /// With one thread: the handler runs while holding the baton, so nothing is validated.
     fn write_holding(&mut self, task: Box<Task>) -> u64 {
-        let (hold, since) = match self.hold.take() {
+        let (mut hold, since) = match self.hold.take() {
             Some(hold) => hold,
             None => (commit::take_alone(u64::MAX), task.began_ns),
         };
-        let hold = self.write_alone(hold, task);
+        self.write_alone(&mut hold, task);
         let now = now_ns();
         if hold.is_wanted() || now.saturating_sub(since) > KEEP_HOLD_NS {
             hold.end();
@@ -179,80 +437,144 @@ impl Runner {
         now
     }
 
-    fn write_alone(&mut self, mut hold: Hold, mut task: Box<Task>) -> Hold {
+    /// Runs a task to its end while holding the baton. Nothing of the task is dropped here.
+    pub(super) fn write_alone(&mut self, hold: &mut Hold, mut task: Box<Task>) {
         let attempt = self.begin(&mut task);
-        let job = &mut task.job;
-        let (attempt, result) = attempt_once(attempt, Mode::Alone, |tx| job.attempt(tx));
+        let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Alone);
         self.ran(&mut task);
-        // Under the baton: what the job captured is dropped later.
-        let (version, booked, panic) = match result {
-            Ok(Verdict::Commit) => {
-                let (spare, version) = hold.commit(attempt);
-                self.spare = Some(spare);
-                (version, Booked::Committed, None)
+        if let Ran::Left(_) = ran {
+            // What it read was not logged: once more, with a log to be parked on.
+            self.keep(attempt.end());
+            let attempt = self.begin(&mut task);
+            let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Optimistic);
+            self.ran(&mut task);
+            self.decide_holding(hold, task, attempt, ran);
+        } else {
+            self.decide_holding(hold, task, attempt, ran);
+        }
+    }
+
+    /// One attempt, with the search inside where that has to be repeated with it.
+    pub(super) fn attempt_holding(
+        &self,
+        task: &mut Task,
+        attempt: Attempt,
+        mode: Mode,
+    ) -> (Attempt, Ran<Verdict>) {
+        let search = task.job.kind() == Kind::SearchThenWrite && !task.searched;
+        let job = &mut task.job;
+        attempt_once(attempt, mode, |tx| {
+            if search {
+                tx.with_joined(|snapshot| job.view(snapshot));
             }
-            other => {
+            job.attempt(tx)
+        })
+    }
+
+    /// Decides an attempt whose reads stand, as the holder.
+    pub(super) fn decide_holding(
+        &mut self,
+        hold: &mut Hold,
+        mut task: Box<Task>,
+        attempt: Attempt,
+        ran: Ran<Verdict>,
+    ) {
+        let (version, booked, how) = match ran {
+            Ran::Answer(Verdict::Commit) => {
+                let (spare, outcome) = hold.commit(attempt);
+                self.keep(spare);
+                match outcome {
+                    Outcome::Committed(version) => (version, Booked::Committed, How::Done),
+                    Outcome::Panicked(payload) => {
+                        let how = How::Panicked(Panicked::contain(payload));
+                        (task.first_snapshot, Booked::Panicked, how)
+                    }
+                    Outcome::Failed(conflict) => {
+                        unreachable!("stale under the baton: {conflict:?}")
+                    }
+                }
+            }
+            Ran::Left(left) => {
+                task.is_ready = false;
+                if let Err((owner, spare, outcome)) = hold.park(attempt, left, task) {
+                    owner.finish(spare, outcome);
+                }
+                return;
+            }
+            undone => {
+                let (booked, how) = undone_as(undone);
+                // What precedes it in the order is committed: this is its place.
                 let version = attempt.view.snapshot();
-                self.spare = Some(attempt.end());
-                let (booked, panic) = undone(other);
-                (version, booked, panic)
+                self.keep(attempt.end());
+                (version, booked, how)
             }
         };
         self.core.ledger.ended(&task, version, booked);
-        task.end_elsewhere(Ended { version, panic });
-        hold
+        self.end_holding(task, version, how);
     }
 
-    /// Ends a task whose last attempt panicked or rolls back: its snapshot is its place. Gives back
-    /// one that wants to commit.
-    fn decide(
-        &mut self,
-        task: Box<Task>,
-        attempt: Attempt,
-        result: Result<Verdict, Payload>,
-    ) -> Option<(Box<Task>, Attempt)> {
-        if let Ok(Verdict::Commit) = result {
-            return Some((task, attempt));
+    /// Ends a task under the baton: what its job captured is dropped later.
+    fn end_holding(&mut self, mut task: Box<Task>, version: u64, how: How) {
+        if self.reuses(&task) {
+            task.job.ended(Ended { version, how, worker: self.index });
+            self.pool.push(task);
+        } else {
+            task.end_elsewhere(version, how);
         }
-        let (booked, panic) = undone(result);
-        let snapshot = attempt.view.snapshot();
-        self.spare = Some(attempt.discard());
-        self.end(task, snapshot, booked, panic);
-        None
     }
 
-    /// Lets go of a baton that was kept.
+    /// Whether a task that has ended can become the next member of the present series.
+    fn reuses(&self, task: &Task) -> bool {
+        task.series != 0 && task.series == self.present && self.pool.len() < MEMBERS
+    }
+
+    /// Lets go of a baton that was kept, and of attempts that were gathered.
     pub(crate) fn let_go(&mut self) {
+        self.let_go_hold();
+        self.commit_gathered();
+    }
+
+    fn let_go_hold(&mut self) {
         if let Some((hold, _)) = self.hold.take() {
             hold.end();
         }
     }
 
-    fn ran(&self, task: &mut Task) -> u64 {
+    pub(super) fn ran(&self, task: &mut Task) -> u64 {
         task.ended_ns = now_ns();
         task.job.handled().ran(task.ended_ns.saturating_sub(task.began_ns));
         task.ended_ns
     }
 
-    fn end(&self, task: Box<Task>, version: u64, outcome: Booked, panic: Option<Panicked>) {
+    /// Ends a task on this thread, without the baton.
+    fn end(&mut self, mut task: Box<Task>, version: u64, outcome: Booked, how: How) {
         self.core.ledger.ended(&task, version, outcome);
-        self.core.end(task, Ended { version, panic });
+        let ended = Ended { version, how, worker: self.index };
+        if self.reuses(&task) {
+            task.job.ended(ended);
+            self.pool.push(task);
+        } else {
+            self.core.end(task, ended);
+        }
+    }
+
+    /// Waits until a ticket may be run ahead, serving meanwhile.
+    pub(super) fn wait_for_room(&mut self, is_there: impl Fn(&Core) -> bool) {
+        while !is_there(&self.core) {
+            self.serve();
+            if !is_there(&self.core) {
+                crate::sync::thread::sleep(READY_PAUSE);
+            }
+        }
     }
 }
 
 /// How an attempt that is not to be committed is booked.
-fn undone(result: Result<Verdict, Payload>) -> (Booked, Option<Panicked>) {
-    match result {
-        Ok(_) => (Booked::RolledBack, None),
-        Err(panic) => (Booked::Panicked, Some(contain(panic))),
+fn undone_as(ran: Ran<Verdict>) -> (Booked, How) {
+    match ran {
+        Ran::Panic(panic) => (Booked::Panicked, How::Panicked(Panicked::contain(panic))),
+        _ => (Booked::RolledBack, How::Done),
     }
-}
-
-/// What a panic said; its payload, which may be anything, is dropped later.
-fn contain(payload: Payload) -> Panicked {
-    let panicked = Panicked::from_payload(&*payload);
-    deferred::push(deferred::Deferred::Run(Box::new(move || drop(payload))));
-    panicked
 }
 
 impl Drop for Runner {

@@ -29,13 +29,20 @@ impl Cost {
     }
 
     /// The cost after one more run. Grows at most eightfold at once, so that a run during which the
-    /// thread was off its core does not change the class; shrinks by an eighth a run.
+    /// thread was off its core does not change the class; shrinks by a seventh a run.
     pub(crate) fn after(self, ran_ns: u64) -> Cost {
         let ran_ns = ran_ns.max(1);
         match self.0 {
             0 => Cost(ran_ns),
-            old => Cost(ran_ns.min(old.saturating_mul(8)).max(old - old / 8)),
+            old => Cost(ran_ns.min(old.saturating_mul(8)).max(old - old / 7)),
         }
+    }
+}
+
+impl Cost {
+    /// Whether this is news to those who know `other`: another class, or an eighth more or less.
+    pub(crate) fn differs(self, other: Cost) -> bool {
+        self.class() != other.class() || self.0.abs_diff(other.0) > other.0 / 8
     }
 }
 

@@ -1,8 +1,9 @@
 //! A closure given to an executor, and the answer that comes back.
 
-use super::job::{Ended, Handled, Job, Kind, Verdict};
+use super::job::{Ended, Handled, How, Job, Kind, Verdict};
+use crate::cell::deferred;
 use crate::sync::Arc;
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, commit::Payload};
 use std::{
     any::Any,
     fmt,
@@ -16,6 +17,13 @@ pub struct Panicked {
 }
 
 impl Panicked {
+    /// What a panic said; its payload, which may be anything, is dropped later.
+    pub(crate) fn contain(payload: Payload) -> Self {
+        let panicked = Self::from_payload(&*payload);
+        deferred::drop_later(payload);
+        panicked
+    }
+
     pub(crate) fn from_payload(payload: &(dyn Any + Send)) -> Self {
         let text = payload
             .downcast_ref::<&'static str>()
@@ -115,10 +123,13 @@ where
     }
 
     fn ended(&mut self, ended: Ended) {
-        let answer = match (ended.panic, self.answer.take()) {
-            (None, Some(answer)) => Ok(answer),
-            (Some(panicked), _) => Err(panicked),
-            (None, None) => unreachable!("an attempt that ends without a panic has an answer"),
+        let answer = match (ended.how, self.answer.take()) {
+            (How::Done, Some(answer)) => Ok(answer),
+            (How::Panicked(panicked), last) => {
+                self.stale.extend(last);
+                Err(panicked)
+            }
+            _ => unreachable!("an attempt that ends without a panic has an answer"),
         };
         if let Err(unsent) = self.reply.send((answer, ended.version)) {
             // Nobody waits any more: the answer is dropped with the job, where that may be done.

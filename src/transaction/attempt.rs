@@ -1,9 +1,12 @@
 //! One run of a handler, from its snapshot to its outcome, and what is kept between runs.
 
-use super::outbox::{Home, Outbox};
+use super::{
+    inputs::{Admission, Inputs},
+    outbox::{Home, Outbox},
+};
 use crate::cell::{
-    boxes::{ReadLog, WriteLog},
     labels::Label,
+    logs::{ReadLog, WriteLog},
     slot::{Announcement, Slot},
     store::STORE,
 };
@@ -17,6 +20,8 @@ pub(crate) struct Logs {
     pub(crate) outbox: Outbox,
     /// The handler's name.
     pub(crate) handler: Label,
+    /// Time, chance and names.
+    pub(crate) inputs: Inputs,
     /// The loop that callbacks and timers go to.
     pub(crate) home: Option<Arc<dyn Home>>,
 }
@@ -47,9 +52,15 @@ impl Spare {
         Attempt { view: STORE.begin(self.slot), logs: self.logs }
     }
 
-    /// Names the handler whose attempts follow, and where its callbacks go.
-    pub(crate) fn handler(mut self, handler: Label, home: Option<Arc<dyn Home>>) -> Self {
+    /// Names the handler whose attempts follow, its inputs, and where its callbacks go.
+    pub(crate) fn handler(
+        mut self,
+        handler: Label,
+        admission: Option<Admission>,
+        home: Option<Arc<dyn Home>>,
+    ) -> Self {
         self.logs.handler = handler;
+        self.logs.inputs.admit(admission);
         self.logs.home = home;
         self
     }
@@ -60,18 +71,13 @@ impl Spare {
         (self.slot, self.logs)
     }
 
-    /// The reverse of [`Spare::split`].
-    #[inline]
-    pub(crate) fn join(slot: Slot, logs: Box<Logs>) -> Self {
-        Self { slot, logs }
-    }
-
     /// Empties the logs. Not under the baton: it frees memory.
     #[inline]
     fn reset(&mut self) {
         self.logs.reads.clear();
         self.logs.writes.clear();
         self.logs.outbox.clear();
+        self.logs.inputs.rewind();
     }
 }
 

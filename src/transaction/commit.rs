@@ -7,7 +7,10 @@
 
 use super::{
     attempt::{Attempt, Spare},
+    choice::Left,
     conflict::Conflict,
+    forbid,
+    parked::{self, MAX_PARKED, ParkedId, Wake},
 };
 use crate::cell::{
     slot::{ALONE, Guard, Linked, ReadyList, WORK},
@@ -16,6 +19,10 @@ use crate::cell::{
 use crate::sync::{
     Arc, AtomicBool, Mutex, Ordering, const_fn, global, now_ns, spin_loop,
     thread::{self, Thread},
+};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
 };
 
 /// The most commits in one hold.
@@ -35,12 +42,30 @@ pub(crate) enum Outcome {
     Committed(u64),
     /// It read a cell that was written since; nothing of it is visible.
     Failed(Conflict),
+    /// A step of a fold panicked, or it could not be parked; nothing of it is visible.
+    Panicked(Payload),
 }
 
-/// The owner of a READY attempt. Called after the hold, without the baton; runs no user code.
+/// A panic on its way.
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// What the owner of a READY attempt wants of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wish {
+    /// To be committed.
+    Commit,
+    /// To be parked until a cell that it read is written.
+    Park(Left),
+}
+
+/// The owner of a READY attempt. Runs no user code.
 pub(crate) trait Finish: Send {
-    /// Takes the outcome.
+    /// Takes the outcome. Called after the hold, without the baton.
     fn finish(self: Box<Self>, spare: Spare, outcome: Outcome);
+    /// Learns under which number it is about to be parked. Called with the baton.
+    fn parked(&mut self, id: ParkedId);
+    /// Is parked no longer. Called without the baton.
+    fn woken(self: Box<Self>, wake: Wake);
 }
 
 /// Somebody who asked to run alone. Called with the baton, which now is theirs.
@@ -51,6 +76,7 @@ pub(crate) trait Alone: Send {
 
 struct Ready {
     attempt: Attempt,
+    wish: Wish,
     owner: Box<dyn Finish>,
 }
 
@@ -75,20 +101,21 @@ impl Queues {
 /// Commits an attempt that wrote something, or gives it back because the baton is held.
 #[inline]
 pub(crate) fn try_commit(attempt: Attempt) -> Result<(Spare, Outcome), Attempt> {
-    match STORE.baton().try_take() {
-        Some(mut guard) => {
-            let result = commit_one(&mut guard, attempt);
-            hold(guard);
+    match Hold::try_begin() {
+        Some(mut hold) => {
+            let result = hold.commit(attempt);
+            hold.end();
             Ok(result)
         }
         None => Err(attempt),
     }
 }
 
-/// Makes an attempt READY (C1, C2): its owner hears of it once it has been committed or has failed.
-pub(crate) fn submit(attempt: Attempt, owner: Box<dyn Finish>) {
+/// Makes an attempt READY (C1, C2): its owner hears of it once it has been committed, parked or has
+/// failed.
+pub(crate) fn submit(attempt: Attempt, wish: Wish, owner: Box<dyn Finish>) {
     STORE.on_flag(flagged);
-    QUEUES.ready.push(Linked::new(Ready { attempt, owner }));
+    QUEUES.ready.push(Linked::new(Ready { attempt, wish, owner }));
     work();
 }
 
@@ -96,22 +123,36 @@ pub(crate) fn submit(attempt: Attempt, owner: Box<dyn Finish>) {
 pub(crate) fn commit_and_wait(attempt: Attempt) -> (Spare, Outcome) {
     match try_commit(attempt) {
         Ok(result) => result,
-        Err(attempt) => {
-            let waiter = Waiter::new();
-            submit(attempt, Box::new(Arc::clone(&waiter)));
-            waiter.wait()
-        }
+        Err(attempt) => match wait(attempt, Wish::Commit) {
+            Waited::Ended(spare, outcome) => (spare, outcome),
+            Waited::Woken => unreachable!("parked without having asked for it"),
+        },
     }
+}
+
+/// Parks the calling thread until a cell that the attempt read is written. `Err` gives the outcome
+/// if it was not parked.
+pub(crate) fn park_and_wait(attempt: Attempt, left: Left) -> Result<Spare, (Spare, Outcome)> {
+    match wait(attempt, Wish::Park(left)) {
+        Waited::Ended(spare, outcome) => Err((spare, outcome)),
+        Waited::Woken => Ok(Spare::new()),
+    }
+}
+
+fn wait(attempt: Attempt, wish: Wish) -> Waited {
+    let waiter = Waiter::new();
+    submit(attempt, wish, Box::new(Arc::clone(&waiter)));
+    waiter.wait()
 }
 
 /// Takes the baton to run alone, after everybody whose first attempt was older. Waits for it.
 pub(crate) fn take_alone(first_snapshot: u64) -> Hold {
-    if let Some(guard) = STORE.baton().try_take() {
-        return Hold(guard);
+    if let Some(hold) = Hold::try_begin() {
+        return hold;
     }
     let waiter = Waiter::new();
     request_alone(first_snapshot, Box::new(Arc::clone(&waiter)));
-    Hold(waiter.wait())
+    Hold::adopt(waiter.wait())
 }
 
 /// Queues a request to run alone (A1, A2); it is served when the present holder lets go.
@@ -127,42 +168,72 @@ pub(crate) fn request_alone(first_snapshot: u64, request: Box<dyn Alone>) {
     }
 }
 
-/// The baton in the hands of somebody who runs handlers while holding it.
-#[derive(Debug)]
+/// The baton in the hands of somebody who runs handlers while holding it, or commits several.
 #[must_use = "let go by `Hold::end`"]
-pub(crate) struct Hold(Guard<Held>);
+pub(crate) struct Hold {
+    guard: Guard<Held>,
+    /// Whom the commits of this hold have woken.
+    woken: Vec<Box<dyn Finish>>,
+}
 
 impl Hold {
-    /// Continues a hold that was handed over by [`Alone::serve`].
-    #[cfg(loom)]
-    pub(crate) fn adopt(guard: Guard<Held>) -> Self {
-        Self(guard)
+    /// Takes the baton if it is free.
+    #[inline]
+    pub(crate) fn try_begin() -> Option<Self> {
+        STORE.baton().try_take().map(Self::adopt)
     }
 
-    /// Commits what ran under this hold: nothing else was committed since it began, so it stands.
-    pub(crate) fn commit(&mut self, attempt: Attempt) -> (Spare, u64) {
-        match commit_one(&mut self.0, attempt) {
-            (spare, Outcome::Committed(version)) => (spare, version),
-            (_, Outcome::Failed(conflict)) => {
-                unreachable!("an attempt under the baton met a newer version: {conflict:?}")
-            }
-        }
+    /// Continues a hold that was handed over by [`Alone::serve`].
+    pub(crate) fn adopt(guard: Guard<Held>) -> Self {
+        Self { guard, woken: Vec::new() }
+    }
+
+    /// Commits an attempt. One that ran under this hold cannot have failed.
+    #[inline]
+    pub(crate) fn commit(&mut self, attempt: Attempt) -> (Spare, Outcome) {
+        commit_one(&mut self.guard, attempt, &mut self.woken)
+    }
+
+    /// Whether what an attempt read still stands.
+    pub(crate) fn validate(&self, attempt: &Attempt) -> Result<(), Conflict> {
+        let snapshot = attempt.view.snapshot();
+        attempt.logs.reads.validate(snapshot, &self.guard).map_err(Conflict::from)
+    }
+
+    /// Parks an attempt that logged its reads, or gives its owner back with the outcome.
+    pub(crate) fn park(
+        &self,
+        attempt: Attempt,
+        left: Left,
+        owner: Box<dyn Finish>,
+    ) -> Result<(), (Box<dyn Finish>, Spare, Outcome)> {
+        park_one(&self.guard, attempt, left, owner)
+    }
+
+    /// Whom the commits of this hold have woken so far, in the order in which they were parked.
+    pub(crate) fn take_woken(&mut self) -> Vec<Box<dyn Finish>> {
+        std::mem::take(&mut self.woken)
     }
 
     /// Whether somebody waits for the baton.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.0.flagged(WORK | ALONE)
+        self.guard.flagged(WORK | ALONE)
     }
 
     /// Lets go, after committing what is READY.
+    #[inline]
     pub(crate) fn end(self) {
-        hold(self.0);
+        hold(self.guard, self.woken);
     }
 }
 
 /// Validates one attempt and makes its writes visible (C4 to C6).
 #[inline]
-fn commit_one(guard: &mut Guard<Held>, mut attempt: Attempt) -> (Spare, Outcome) {
+fn commit_one(
+    guard: &mut Guard<Held>,
+    mut attempt: Attempt,
+    woken: &mut Vec<Box<dyn Finish>>,
+) -> (Spare, Outcome) {
     if attempt.wrote_nothing() {
         // Its snapshot is its place; it came here to open its effects behind those of every
         // version it saw, which were opened under the baton.
@@ -174,6 +245,11 @@ fn commit_one(guard: &mut Guard<Held>, mut attempt: Attempt) -> (Spare, Outcome)
     if let Err(stale) = attempt.logs.reads.validate(attempt.view.snapshot(), guard) {
         return (attempt.end(), Outcome::Failed(stale.into()));
     }
+    if attempt.logs.writes.has_folds()
+        && let Err(payload) = run_folds(guard, &mut attempt)
+    {
+        return (attempt.end(), Outcome::Panicked(payload));
+    }
     guard.reserve(attempt.logs.writes.len());
     // (C5, C6) Phase b: cannot fail.
     let version = STORE.watermark() + 1;
@@ -181,31 +257,71 @@ fn commit_one(guard: &mut Guard<Held>, mut attempt: Attempt) -> (Spare, Outcome)
     STORE.publish(guard, version);
     // After the watermark: an effect finds what its handler wrote.
     attempt.logs.outbox.open();
+    let waited = guard.take_waited();
+    if !waited.is_empty() {
+        parked::take_written(&waited, woken);
+    }
     // The announcement ends before the scan that prunes what this commit replaced.
     (attempt.end(), Outcome::Committed(version))
 }
 
-/// Goes on with the baton until nothing is READY, then lets go.
-fn hold(mut guard: Guard<Held>) {
+/// Makes the values of folds: the one place where code of users runs under the baton, which is why
+/// it may neither begin a transaction nor get away with a panic.
+#[cold]
+fn run_folds(guard: &mut Guard<Held>, attempt: &mut Attempt) -> Result<(), Payload> {
+    let writes = &mut attempt.logs.writes;
+    catch_unwind(AssertUnwindSafe(|| forbid(|| writes.run_folds(guard))))
+}
+
+/// Parks one attempt (W1, W2), or says why not.
+fn park_one(
+    guard: &Guard<Held>,
+    attempt: Attempt,
+    left: Left,
+    owner: Box<dyn Finish>,
+) -> Result<(), (Box<dyn Finish>, Spare, Outcome)> {
+    if let Err(stale) = attempt.logs.reads.validate(attempt.view.snapshot(), guard) {
+        return Err((owner, attempt.end(), Outcome::Failed(stale.into())));
+    }
+    let refuse = |why: String| Outcome::Panicked(Box::new(format!("{why} (at {})", left.place)));
+    let cells = attempt.logs.reads.cells();
+    if cells.is_empty() {
+        let why = "retry without having read a cell would wait for ever";
+        return Err((owner, attempt.end(), refuse(why.to_owned())));
+    }
+    match parked::enter(cells, attempt.logs.handler, left, owner) {
+        Ok(()) => {
+            // The slot goes back to the registry: the parked need none.
+            drop(attempt.end());
+            Ok(())
+        }
+        Err(owner) => {
+            let why = format!("retry while {MAX_PARKED} handlers are parked already");
+            Err((owner, attempt.end(), refuse(why)))
+        }
+    }
+}
+
+/// Goes on with the baton until nothing is READY, then lets go. `woken` are told afterwards.
+fn hold(mut guard: Guard<Held>, mut woken: Vec<Box<dyn Finish>>) {
     let mut backlog = Backlog::new();
     loop {
         // (C3)
         QUEUES.ready.take_all(&mut backlog);
-        if backlog.is_empty() {
-            let spoils = STORE.end_hold(&mut guard, false);
-            if !let_go(guard, 0, spoils) {
-                return;
-            }
-        } else {
-            let finished = commit_some(&mut guard, &mut backlog);
-            let spoils = STORE.end_hold(&mut guard, false);
-            let work_left = let_go(guard, 0, spoils);
-            for (owner, spare, outcome) in finished {
-                owner.finish(spare, outcome);
-            }
-            if !work_left && backlog.is_empty() {
-                return;
-            }
+        let finished = match backlog.is_empty() {
+            true => Finished::new(),
+            false => commit_some(&mut guard, &mut backlog, &mut woken),
+        };
+        let spoils = STORE.end_hold(&mut guard, false);
+        let work_left = let_go(guard, 0, spoils);
+        for (owner, spare, outcome) in finished {
+            owner.finish(spare, outcome);
+        }
+        for owner in woken.drain(..) {
+            owner.woken(Wake::Written);
+        }
+        if !work_left && backlog.is_empty() {
+            return;
         }
         // What is left goes back first, so that whoever gets the baton finds all of it.
         for ready in backlog.drain(..) {
@@ -224,17 +340,28 @@ type Finished = Vec<(Box<dyn Finish>, Spare, Outcome)>;
 
 /// One hold's share of the backlog: at least one, at most [`HOLD_COMMITS`], until somebody wants to
 /// run alone or [`HOLD_NS`] are over.
-fn commit_some(guard: &mut Guard<Held>, backlog: &mut Backlog) -> Finished {
+fn commit_some(
+    guard: &mut Guard<Held>,
+    backlog: &mut Backlog,
+    woken: &mut Vec<Box<dyn Finish>>,
+) -> Finished {
     let began = now_ns();
     let mut finished = Vec::with_capacity(backlog.len().min(HOLD_COMMITS));
+    let mut taken = 0;
     let mut waiting = std::mem::take(backlog).into_iter();
     for ready in waiting.by_ref() {
-        let Ready { attempt, owner } = ready.into_value();
-        let (spare, outcome) = commit_one(guard, attempt);
-        finished.push((owner, spare, outcome));
-        let full = finished.len() == HOLD_COMMITS || guard.flagged(ALONE);
+        let Ready { attempt, wish, owner } = ready.into_value();
+        match wish {
+            Wish::Commit => {
+                let (spare, outcome) = commit_one(guard, attempt, woken);
+                finished.push((owner, spare, outcome));
+            }
+            Wish::Park(left) => finished.extend(park_one(guard, attempt, left, owner).err()),
+        }
+        taken += 1;
+        let full = taken == HOLD_COMMITS || guard.flagged(ALONE);
         // The clock costs about as much as a small commit: every eighth is enough.
-        if full || (finished.len() % 8 == 0 && now_ns() - began > HOLD_NS) {
+        if full || (taken % 8 == 0 && now_ns() - began > HOLD_NS) {
             break;
         }
     }
@@ -280,7 +407,7 @@ fn flagged(guard: Guard<Held>, flags: u32) {
 /// Sees to it that what is READY is committed: by this thread, or by the holder.
 fn work() {
     if let Some(guard) = STORE.baton().take_or_flag(WORK) {
-        hold(guard);
+        hold(guard, Vec::new());
     }
 }
 
@@ -325,9 +452,21 @@ impl<T> Waiter<T> {
     }
 }
 
-impl Finish for Arc<Waiter<(Spare, Outcome)>> {
+/// What a thread that submitted an attempt is told.
+enum Waited {
+    Ended(Spare, Outcome),
+    Woken,
+}
+
+impl Finish for Arc<Waiter<Waited>> {
     fn finish(self: Box<Self>, spare: Spare, outcome: Outcome) {
-        self.hand((spare, outcome));
+        self.hand(Waited::Ended(spare, outcome));
+    }
+
+    fn parked(&mut self, _: ParkedId) {}
+
+    fn woken(self: Box<Self>, _: Wake) {
+        self.hand(Waited::Woken);
     }
 }
 

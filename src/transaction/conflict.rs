@@ -1,6 +1,6 @@
 //! What a failed validation returns: which cell, read where, written by whom.
 
-use crate::cell::{boxes::StaleRead, labels::Label, node::Origin};
+use crate::cell::{boxes::Origin, labels::Label, logs::StaleRead};
 use std::panic::Location;
 
 /// Why an attempt was thrown away.

@@ -5,15 +5,31 @@
 //! module does not know that a conflict log exists: it returns a [`conflict::Conflict`].
 
 pub(crate) mod attempt;
+pub(crate) mod choice;
 pub(crate) mod commit;
 pub(crate) mod conflict;
+pub(crate) mod inputs;
 #[cfg(all(test, loom))]
 mod models;
 pub(crate) mod outbox;
+pub(crate) mod parked;
 #[cfg(not(loom))]
 pub(crate) mod run;
+pub(crate) mod snapshot;
 pub(crate) mod view;
 
+pub use inputs::Rng;
+pub use parked::{MAX_PARKED, Parked, parked_for};
 #[cfg(not(loom))]
 pub use run::{atomically, snapshot, try_atomically};
-pub use view::{Read, Snapshot, Transaction};
+pub use snapshot::Snapshot;
+pub use view::{Read, Transaction};
+
+#[cfg(not(loom))]
+use run::forbid;
+
+/// The models' folds are their own.
+#[cfg(loom)]
+fn forbid<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}

@@ -8,7 +8,7 @@ use super::{
     attempt::{Attempt, Spare},
     commit::{self, Alone, Finish, Hold, Outcome},
 };
-use crate::cell::{TVar, node::Origin, slot::Guard, store::Held};
+use crate::cell::{TVar, boxes::Origin, slot::Guard, store::Held};
 use loom::{
     sync::{
         Arc,

@@ -2,13 +2,14 @@
 
 use super::{
     attempt::{self, Attempt, Spare},
-    commit::{self, Outcome},
-    view::{Mark, Mode, Snapshot, Transaction},
+    choice::Left,
+    commit::{self, Outcome, Payload},
+    snapshot::Snapshot,
+    view::{Mode, Transaction},
 };
-use crate::cell::{deferred, labels::Label, slot::Scoped};
+use crate::cell::{deferred, labels::Label, slot::Scoped, store::STORE};
 use crate::sync::now_ns;
 use std::{
-    any::Any,
     cell::Cell,
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -30,8 +31,35 @@ static CURRENT: Scoped<Transaction> = Scoped::new(&TRANSACTION);
 /// The snapshot that runs on this thread, unless it joined a transaction.
 static VIEWING: Scoped<Snapshot> = Scoped::new(&SNAPSHOT);
 
-/// A panic on its way.
-pub(crate) type Payload = Box<dyn Any + Send>;
+/// Runs `f` where no transaction and no snapshot may begin.
+pub(super) fn forbid<R>(f: impl FnOnce() -> R) -> R {
+    CURRENT.forbid(f)
+}
+
+/// What one run of a handler came to.
+pub(crate) enum Ran<R> {
+    /// It returned.
+    Answer(R),
+    /// It panicked.
+    Panic(Payload),
+    /// It called `retry`.
+    Left(Left),
+}
+
+impl<R> Ran<R> {
+    /// A note that the handler was left decides, even if the handler caught the unwinding.
+    fn of(result: Result<R, Payload>, left: Option<Left>) -> Self {
+        match (result, left) {
+            (Ok(answer), None) => Self::Answer(answer),
+            (Err(payload), None) => Self::Panic(payload),
+            (Ok(_), Some(left)) => Self::Left(left),
+            (Err(payload), Some(left)) => {
+                deferred::drop_later(payload);
+                Self::Left(left)
+            }
+        }
+    }
+}
 
 /// Runs `f` as one transaction, on any thread, and returns its answer when it has committed.
 ///
@@ -123,25 +151,65 @@ pub fn snapshot<R>(f: impl Fn(&Snapshot) -> R) -> R {
             None => unreachable!("tested above"),
         });
     }
-    let (spare, _, result) = view_once(attempt::take(), f);
+    let (mut spare, _, mut ran) = view_once(attempt::take(), &f);
+    // Left early: from now on with its reads logged, to be parked on.
+    while let Ran::Left(_) = ran {
+        let attempt;
+        (attempt, ran) = view_logged(spare.begin(), &f);
+        spare = match ran {
+            Ran::Left(left) => park(attempt, left),
+            _ => attempt.end(),
+        };
+    }
     attempt::keep(spare);
-    match result {
-        Ok(answer) => answer,
-        Err(payload) => resume_unwind(payload),
+    match ran {
+        Ran::Answer(answer) => answer,
+        Ran::Panic(payload) => resume_unwind(payload),
+        Ran::Left(_) => unreachable!("the loop above ends it"),
     }
 }
 
 /// Runs `f` once on a snapshot in the given slot, and tells its version.
 #[inline]
-pub(crate) fn view_once<R>(
-    spare: Spare,
-    f: impl FnOnce(&Snapshot) -> R,
-) -> (Spare, u64, Result<R, Payload>) {
+pub(crate) fn view_once<R>(spare: Spare, f: impl FnOnce(&Snapshot) -> R) -> (Spare, u64, Ran<R>) {
     let (slot, logs) = spare.split();
-    let snapshot = Snapshot::new(crate::cell::store::STORE.begin(slot));
-    let version = snapshot.version();
+    let (attempt, ran) = view_attempt(Attempt { view: STORE.begin(slot), logs }, f);
+    let version = attempt.view.snapshot();
+    (attempt.end(), version, ran)
+}
+
+/// Runs `f` once on the snapshot of an attempt.
+#[inline]
+pub(crate) fn view_attempt<R>(
+    attempt: Attempt,
+    f: impl FnOnce(&Snapshot) -> R,
+) -> (Attempt, Ran<R>) {
+    let snapshot = Snapshot::new(attempt.view);
     let result = catch_unwind(AssertUnwindSafe(|| VIEWING.enter(Some(&snapshot), || f(&snapshot))));
-    (Spare::join(snapshot.into_view().end(), logs), version, result)
+    let ran = Ran::of(result, snapshot.left());
+    (Attempt { view: snapshot.into_view(), logs: attempt.logs }, ran)
+}
+
+/// Runs `f` once on a snapshot whose reads are logged: an attempt that can be parked.
+pub(crate) fn view_logged<R>(
+    attempt: Attempt,
+    f: impl FnOnce(&Snapshot) -> R,
+) -> (Attempt, Ran<R>) {
+    let snapshot = Snapshot::logging(attempt.view);
+    let result = catch_unwind(AssertUnwindSafe(|| VIEWING.enter(Some(&snapshot), || f(&snapshot))));
+    let ran = Ran::of(result, snapshot.left());
+    let (view, cells) = snapshot.into_parts();
+    cells.into_iter().for_each(|cell| attempt.logs.reads.push(cell));
+    (Attempt { view, logs: attempt.logs }, ran)
+}
+
+/// Waits on this thread until a cell that the attempt read is written, or was already.
+fn park(attempt: Attempt, left: Left) -> Spare {
+    match commit::park_and_wait(attempt, left) {
+        Ok(spare) | Err((spare, Outcome::Failed(_))) => spare,
+        Err((_, Outcome::Panicked(payload))) => resume_unwind(payload),
+        Err((_, Outcome::Committed(_))) => unreachable!("it asked to be parked"),
+    }
 }
 
 /// Runs `f` once as an attempt, without deciding its outcome.
@@ -150,15 +218,16 @@ pub(crate) fn attempt_once<R>(
     attempt: Attempt,
     mode: Mode,
     f: impl FnOnce(&Transaction) -> R,
-) -> (Attempt, Result<R, Payload>) {
+) -> (Attempt, Ran<R>) {
     let tx = Transaction::new(attempt, mode);
     let result = catch_unwind(AssertUnwindSafe(|| CURRENT.enter(Some(&tx), || f(&tx))));
-    (tx.into_attempt(), result)
+    let ran = Ran::of(result, tx.left.get());
+    (tx.into_attempt(), ran)
 }
 
 /// A transaction of the calling thread's own, and the version that is its place.
 pub(crate) fn run_own<R, E>(f: &impl Fn(&Transaction) -> Result<R, E>) -> (Result<R, E>, u64) {
-    let spare = attempt::take().handler(Label::NONE, None);
+    let spare = attempt::take().handler(Label::NONE, None, None);
     let (spare, result) = run_to_the_end(spare, f);
     attempt::keep(spare);
     if deferred::pending() {
@@ -182,51 +251,69 @@ fn run_to_the_end<R, E>(
     loop {
         let attempt = spare.begin();
         let snapshot = attempt.view.snapshot();
-        let (mut attempt, result) = attempt_once(attempt, Mode::Optimistic, f);
-        let answer = match result {
+        let (mut attempt, ran) = attempt_once(attempt, Mode::Optimistic, f);
+        let answer = match ran {
             // Opaque, so what made it panic or fail was there at its snapshot: its place.
-            Err(payload) => return (attempt.discard(), Err(payload)),
-            Ok(Err(error)) => return (attempt.discard(), Ok((Err(error), snapshot))),
-            Ok(Ok(answer)) => answer,
+            Ran::Panic(payload) => return (attempt.discard(), Err(payload)),
+            Ran::Answer(Err(error)) => return (attempt.discard(), Ok((Err(error), snapshot))),
+            Ran::Answer(Ok(answer)) => answer,
+            Ran::Left(left) => {
+                spare = park(attempt, left);
+                (failures, began) = (0, None);
+                continue;
+            }
         };
         if attempt.is_plain_reader() {
             return (attempt.end(), Ok((Ok(answer), snapshot)));
         }
         match commit::commit_and_wait(attempt) {
             (spare, Outcome::Committed(version)) => return (spare, Ok((Ok(answer), version))),
+            (spare, Outcome::Panicked(payload)) => return (spare, Err(payload)),
             (again, Outcome::Failed(_)) => spare = again,
         }
         // The clock is read only by those who have failed.
-        let began = *began.get_or_insert_with(now_ns);
+        let since = *began.get_or_insert_with(now_ns);
         if failures == 0 {
             first_snapshot = snapshot;
         }
         failures += 1;
-        if failures >= MAX_FAILURES || now_ns() - began >= MAX_LOST_NS {
-            return run_alone(spare, first_snapshot, f);
+        if failures >= MAX_FAILURES || now_ns() - since >= MAX_LOST_NS {
+            match run_alone(spare, first_snapshot, f) {
+                Ok(ended) => return ended,
+                Err(left) => spare = left,
+            }
+            (failures, began) = (0, None);
         }
     }
 }
 
+/// Runs `f` while holding the baton. `Err` if it called `retry`: it has been parked and woken.
 fn run_alone<R, E>(
     spare: Spare,
     first_snapshot: u64,
     f: &impl Fn(&Transaction) -> Result<R, E>,
-) -> (Spare, Ended<R, E>) {
+) -> Result<(Spare, Ended<R, E>), Spare> {
     let mut hold = commit::take_alone(first_snapshot);
     let attempt = spare.begin();
     let snapshot = attempt.view.snapshot();
-    let (attempt, result) = attempt_once(attempt, Mode::Alone, f);
-    let (spare, ended) = match result {
-        Ok(Ok(answer)) => {
-            let (spare, version) = hold.commit(attempt);
-            (spare, Ok((Ok(answer), version)))
+    let (attempt, ran) = attempt_once(attempt, Mode::Alone, f);
+    let (spare, ended) = match ran {
+        Ran::Answer(Ok(answer)) => match hold.commit(attempt) {
+            (spare, Outcome::Committed(version)) => (spare, Ok((Ok(answer), version))),
+            (spare, Outcome::Panicked(payload)) => (spare, Err(payload)),
+            (_, Outcome::Failed(conflict)) => unreachable!("stale under the baton: {conflict:?}"),
+        },
+        Ran::Answer(Err(error)) => (attempt.end(), Ok((Err(error), snapshot))),
+        Ran::Panic(payload) => (attempt.end(), Err(payload)),
+        Ran::Left(_) => {
+            // What it read was not logged: once more without the baton, patient as at first.
+            let spare = attempt.end();
+            hold.end();
+            return Err(spare);
         }
-        Ok(Err(error)) => (attempt.end(), Ok((Err(error), snapshot))),
-        Err(payload) => (attempt.end(), Err(payload)),
     };
     hold.end();
-    (spare, ended)
+    Ok((spare, ended))
 }
 
 /// `f` as a part of what runs on this thread already.
@@ -238,35 +325,20 @@ fn join<R, E>(f: &impl Fn(&Transaction) -> Result<R, E>) -> Result<R, E> {
         });
     }
     CURRENT.with(|tx| match tx {
-        Some(tx) => savepoint(tx, f),
+        Some(tx) => tx.savepoint(f),
         None => unreachable!("tested above"),
     })
-}
-
-fn savepoint<R, E>(tx: &Transaction, f: &impl Fn(&Transaction) -> Result<R, E>) -> Result<R, E> {
-    struct Undo<'a>(&'a Transaction, Option<Mark>);
-    impl Drop for Undo<'_> {
-        fn drop(&mut self) {
-            if let Some(mark) = self.1 {
-                self.0.undo_to(mark);
-            }
-        }
-    }
-    // Undone also when `f` panics and somebody further out catches it.
-    let mut undo = Undo(tx, Some(tx.mark()));
-    let answer = f(tx)?;
-    undo.1 = None;
-    Ok(answer)
 }
 
 fn read_only<R, E>(view: &Snapshot, f: &impl Fn(&Transaction) -> Result<R, E>) -> Result<R, E> {
     let (slot, logs) = Spare::new().split();
     let attempt = Attempt { view: view.view().again(slot), logs };
-    let (attempt, result) = attempt_once(attempt, Mode::ReadOnly, f);
+    let (attempt, ran) = attempt_once(attempt, Mode::ReadOnly, f);
     drop(attempt.discard());
-    match result {
-        Ok(answer) => answer,
-        Err(payload) => resume_unwind(payload),
+    match ran {
+        Ran::Answer(answer) => answer,
+        Ran::Panic(payload) => resume_unwind(payload),
+        Ran::Left(_) => unreachable!("refused in a snapshot"),
     }
 }
 

@@ -1,15 +1,14 @@
-//! What handlers get: [`Transaction`] and [`Snapshot`], and [`Read`] for code that works with both.
+//! [`Transaction`]: reads, writes and effects; and [`Read`] for code that works with both views.
 
-use super::attempt::Attempt;
-use super::outbox::{Callback, Home};
-use crate::cell::{
-    TVar,
-    boxes::{FrozenWrites, THIN_READS, WriteMark},
-    labels,
-    node::{CellRef, Origin},
-    slot::Announcement,
+use super::{
+    attempt::Attempt,
+    choice::Left,
+    forbid,
+    outbox::{Callback, Home},
+    snapshot::Snapshot,
 };
-use crate::sync::{AtomicBool, Ordering, Table, global};
+use crate::cell::{TVar, boxes::Origin, folds::Merge, labels, logs::Own, node::CellRef};
+use crate::sync::{AtomicBool, Ordering, global};
 use std::{cell::Cell, fmt, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
 
 global! {
@@ -77,20 +76,16 @@ pub(crate) enum Mode {
 /// transaction of its own; a handler must not wait for one there, since it may itself be running
 /// alone.
 pub struct Transaction {
-    attempt: Attempt,
-    mode: Mode,
+    pub(super) attempt: Attempt,
+    pub(super) mode: Mode,
     places: bool,
     /// How many snapshots that joined this transaction are under way: writes wait for none.
-    frozen: Cell<u32>,
+    pub(super) frozen: Cell<u32>,
+    /// Why it is being left early, and where that was asked for. It decides the outcome, even if
+    /// the handler catches the unwinding.
+    pub(super) left: Cell<Option<Left>>,
     /// Neither `Send` nor `Sync`.
     _thread: PhantomData<*const ()>,
-}
-
-/// Where a savepoint of a transaction began.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Mark {
-    writes: WriteMark,
-    outbox: usize,
 }
 
 impl Transaction {
@@ -98,7 +93,8 @@ impl Transaction {
     #[inline]
     pub(crate) fn new(attempt: Attempt, mode: Mode) -> Self {
         let places = PLACES.load(Ordering::Relaxed);
-        Self { attempt, mode, places, frozen: Cell::new(0), _thread: PhantomData }
+        let (frozen, left) = (Cell::new(0), Cell::new(None));
+        Self { attempt, mode, places, frozen, left, _thread: PhantomData }
     }
 
     /// The attempt, after its run.
@@ -121,7 +117,10 @@ impl Transaction {
         if !self.attempt.logs.writes.is_empty()
             && let Some(own) = self.attempt.logs.writes.get(cell)
         {
-            return own;
+            return match own {
+                Own::Value(own) => own,
+                Own::Folded => self.get_folded(cell, Location::caller()),
+            };
         }
         if self.mode == Mode::Optimistic {
             self.log_read(cell.cell(), Location::caller());
@@ -129,8 +128,31 @@ impl Transaction {
         cell.read_at(&self.attempt.view)
     }
 
+    /// A read of a cell that was written with [`Transaction::update_later`] or its like: the write
+    /// becomes an ordinary one.
+    #[cold]
+    fn get_folded<'a, T: Send + Sync + 'static>(
+        &'a self,
+        cell: &TVar<T>,
+        place: &'static Location<'static>,
+    ) -> &'a T {
+        self.resolve(cell.cell(), place);
+        match self.attempt.logs.writes.get(cell) {
+            Some(Own::Value(own)) => own,
+            _ => unreachable!("a fold that was resolved is a value"),
+        }
+    }
+
+    /// Turns a fold of the write log into a value, which makes it a read.
+    pub(super) fn resolve(&self, cell: CellRef, place: &'static Location<'static>) {
+        if self.mode == Mode::Optimistic {
+            self.log_read(cell, place);
+        }
+        forbid(|| self.attempt.logs.writes.resolve(cell, &self.attempt.view));
+    }
+
     #[inline(always)]
-    fn log_read(&self, cell: CellRef, place: &'static Location<'static>) {
+    pub(super) fn log_read(&self, cell: CellRef, place: &'static Location<'static>) {
         if self.places {
             self.attempt.logs.reads.push_at(cell, place);
         } else {
@@ -151,10 +173,95 @@ impl Transaction {
     #[inline]
     #[track_caller]
     pub fn set<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) {
+        let origin = self.origin();
+        self.attempt.logs.writes.set(cell, value, origin);
+    }
+
+    /// Who writes, and where; panics where nothing may be written.
+    #[inline]
+    #[track_caller]
+    fn origin(&self) -> Origin {
         self.check_writable();
         let place = if self.places { labels::place(Location::caller()) } else { 0 };
-        let origin = Origin { handler: self.attempt.logs.handler, place };
-        self.attempt.logs.writes.set(cell, value, origin);
+        Origin { handler: self.attempt.logs.handler, place }
+    }
+
+    /// Writes a cell if the value is another one, and says whether it was.
+    ///
+    /// Where the value is the same, others that only read the cell are left in peace.
+    ///
+    /// # Panics
+    /// As [`Transaction::set`], if the value is another one.
+    ///
+    /// # Re-run
+    /// As a [`Transaction::get`], also when nothing is written: the answer depends on it.
+    #[track_caller]
+    pub fn set_if_changed<T: PartialEq + Send + Sync + 'static>(
+        &self,
+        cell: &TVar<T>,
+        value: T,
+    ) -> bool {
+        let changed = *self.get(cell) != value;
+        if changed {
+            self.set(cell, value);
+        }
+        changed
+    }
+
+    /// Has `f` applied to the cell's value when this transaction commits: a write that commutes.
+    ///
+    /// Nothing is read while the handler runs, so handlers that do only this to a cell do not
+    /// conflict. `f` runs while everybody else's commits wait: it must be quick, its cost
+    /// independent of the size of the value, and it must not block. Several for one cell run in the
+    /// order in which they were asked for. A [`Transaction::get`] of the cell afterwards turns it
+    /// into an ordinary write of a cell that was read; a [`Transaction::set`] discards it.
+    ///
+    /// # Panics
+    /// As [`Transaction::set`]. If `f` panics, or calls this library's `atomically`, `snapshot` or
+    /// [`TVar::with`], nothing of the transaction remains, and the panic is that of the handler.
+    ///
+    /// # Re-run
+    /// `f` is called once for each attempt that is committed, or that reads the cell; only the last
+    /// call counts.
+    ///
+    /// # Examples
+    /// ```
+    /// use txloop::{TVar, atomically};
+    ///
+    /// let longest = TVar::new(String::from("ab"));
+    /// atomically(|tx| {
+    ///     tx.update_later(&longest, |old| if old.len() < 3 { "abc".into() } else { old.clone() });
+    /// });
+    /// assert_eq!(longest.with(|s| s.len()), 3);
+    /// ```
+    #[track_caller]
+    pub fn update_later<T: Send + Sync + 'static>(
+        &self,
+        cell: &TVar<T>,
+        f: impl Fn(&T) -> T + Send + Sync + 'static,
+    ) {
+        let origin = self.origin();
+        match self.attempt.logs.writes.get(cell) {
+            Some(Own::Value(own)) => {
+                let value = forbid(|| f(own));
+                self.attempt.logs.writes.set(cell, value, origin);
+            }
+            _ => self.attempt.logs.writes.later(cell, Arc::new(f), origin),
+        }
+    }
+
+    /// As [`Transaction::update_later`], for the collections: without a closure.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn merge<M: Merge>(&self, cell: &TVar<M::Value>, operand: M::Value) {
+        let origin = self.origin();
+        match self.attempt.logs.writes.get(cell) {
+            Some(Own::Value(own)) => {
+                let value = M::merge(*own, operand);
+                self.attempt.logs.writes.set(cell, value, origin);
+            }
+            _ => self.attempt.logs.writes.merge::<M>(cell, operand, origin),
+        }
     }
 
     /// Changes a clone of a cell's value and writes it.
@@ -178,7 +285,7 @@ impl Transaction {
 
     #[inline]
     #[track_caller]
-    fn check_writable(&self) {
+    pub(super) fn check_writable(&self) {
         if self.mode == Mode::ReadOnly || self.frozen.get() != 0 {
             refuse_write();
         }
@@ -233,46 +340,6 @@ impl Transaction {
         home.expect("callbacks need an event loop: this transaction runs outside of one")
     }
 
-    /// Where a savepoint begins.
-    pub(crate) fn mark(&self) -> Mark {
-        let logs = &self.attempt.logs;
-        Mark { writes: logs.writes.mark(), outbox: logs.outbox.mark() }
-    }
-
-    /// Undoes writes and effects since the mark; reads stay logged.
-    pub(crate) fn undo_to(&self, mark: Mark) {
-        self.attempt.logs.writes.undo_to(mark.writes);
-        self.attempt.logs.outbox.undo_to(mark.outbox);
-    }
-
-    /// Runs `f` with a snapshot that joins this transaction: it sees its writes, and its reads are
-    /// logged here.
-    pub(crate) fn with_joined<R>(&self, f: impl FnOnce(&Snapshot) -> R) -> R {
-        struct Thaw<'a>(&'a Transaction, Option<&'a Snapshot>);
-        impl Drop for Thaw<'_> {
-            fn drop(&mut self) {
-                self.0.frozen.set(self.0.frozen.get() - 1);
-                if let Some(joined) = self.1.and_then(|snapshot| snapshot.joined.as_deref()) {
-                    for (cell, place) in joined.reads.lock().drain(..) {
-                        self.0.log_read(cell, place);
-                    }
-                }
-            }
-        }
-        let slot = crate::cell::store::STORE.claim();
-        let snapshot = Snapshot {
-            view: self.attempt.view.again(slot),
-            joined: Some(Box::new(Joined {
-                writes: self.attempt.logs.writes.freeze(),
-                logged: self.mode == Mode::Optimistic,
-                reads: Table::new(Vec::new()),
-            })),
-        };
-        self.frozen.set(self.frozen.get() + 1);
-        let _thaw = Thaw(self, Some(&snapshot));
-        f(&snapshot)
-    }
-
     /// The version that this transaction's snapshot sees.
     pub(crate) fn snapshot_version(&self) -> u64 {
         self.attempt.view.snapshot()
@@ -301,94 +368,5 @@ impl fmt::Debug for Transaction {
             .field("reads", &self.attempt.logs.reads.len())
             .field("writes", &self.attempt.logs.writes.len())
             .finish()
-    }
-}
-
-/// A read-only view of all cells at one version. Never aborted, waits for nobody, and nobody waits
-/// for it.
-///
-/// It may be shared with other threads while the handler runs, with scoped threads or rayon's
-/// `par_iter` say. A snapshot that is kept for long keeps old versions alive: one per cell and
-/// active snapshot.
-pub struct Snapshot {
-    view: Announcement,
-    joined: Option<Box<Joined>>,
-}
-
-/// What a snapshot inside a transaction shares with it.
-struct Joined {
-    writes: FrozenWrites,
-    logged: bool,
-    reads: Table<Vec<(CellRef, &'static Location<'static>)>>,
-}
-
-impl Snapshot {
-    /// A view of its own.
-    #[inline]
-    pub(crate) fn new(view: Announcement) -> Self {
-        Self { view, joined: None }
-    }
-
-    /// The announcement, after the run.
-    #[inline]
-    pub(crate) fn into_view(self) -> Announcement {
-        self.view
-    }
-
-    /// The announcement.
-    pub(crate) fn view(&self) -> &Announcement {
-        &self.view
-    }
-
-    /// The value of a cell in this snapshot. Cannot fail; the reference lives as long as the
-    /// snapshot. Nothing is logged.
-    #[inline]
-    #[track_caller]
-    pub fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
-        if let Some(joined) = &self.joined {
-            if let Some(own) = joined.writes.get(cell) {
-                return own;
-            }
-            joined.log(cell.cell(), Location::caller());
-        }
-        cell.read_at(&self.view)
-    }
-
-    /// The version of the serial order that this snapshot shows.
-    #[must_use]
-    pub fn version(&self) -> u64 {
-        self.view.snapshot()
-    }
-}
-
-impl Joined {
-    #[cold]
-    fn log(&self, cell: CellRef, place: &'static Location<'static>) {
-        if !self.logged {
-            return;
-        }
-        let mut reads = self.reads.lock();
-        if reads.last().is_none_or(|(last, _)| *last != cell) {
-            // As in a read log: no longer than a few times the cells that are read.
-            if reads.len() >= THIN_READS && reads.len().is_power_of_two() {
-                reads.sort_by_key(|(cell, _)| *cell);
-                reads.dedup_by_key(|(cell, _)| *cell);
-            }
-            reads.push((cell, place));
-        }
-    }
-}
-
-impl Read for Snapshot {
-    #[inline]
-    #[track_caller]
-    fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
-        Snapshot::get(self, cell)
-    }
-}
-
-impl fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("version", &self.version()).finish_non_exhaustive()
     }
 }

@@ -24,7 +24,7 @@ use crate::event_loop::{
     Service, Turn,
     reactor::{Listener, ReadEnd, Ready, WakeUp},
 };
-use crate::executor::job::{Ended, Handled, Job, Kind, Verdict};
+use crate::executor::job::{Ended, Handled, How, Job, Kind, Verdict};
 use crate::http::{self as wire, Decoded, Limits, Message};
 use crate::sync::wall_clock;
 use crate::transaction::{Snapshot, Transaction, outbox::Home};
@@ -433,8 +433,8 @@ impl Job for RequestJob {
     }
 
     fn ended(&mut self, ended: Ended) {
-        let response = match (ended.panic, self.response.take()) {
-            (None, Some(response)) => response,
+        let response = match (ended.how, self.response.take()) {
+            (How::Done, Some(response)) => response,
             _ => Response::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
         };
         let (key, serial, version) = (self.key, self.serial, ended.version);

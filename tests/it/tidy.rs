@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("conflict_report", &["error", "conflict_log"]),
     ("cell", &["sync"]),
     ("transaction", &["sync", "error", "cell"]),
+    ("collections", &["error", "cell", "transaction"]),
     ("executor", &["sync", "error", "cell", "transaction", "conflict_log"]),
     ("event_loop", &["sync", "error", "cell", "transaction", "executor"]),
     ("probe", &["cell", "transaction"]),
@@ -32,7 +33,8 @@ const ROOT_NAMES: &[(&str, &str)] = &[
     ("atomically", "transaction"),
 ];
 /// The files that may contain `unsafe`.
-const UNSAFE: [&str; 3] = ["src/cell/node.rs", "src/cell/boxes.rs", "src/cell/slot.rs"];
+const UNSAFE: [&str; 4] =
+    ["src/cell/node.rs", "src/cell/boxes.rs", "src/cell/logs.rs", "src/cell/slot.rs"];
 /// The longest file, tests aside.
 const LINES: usize = 600;
 /// The longest line.
@@ -151,7 +153,7 @@ fn faults(file: &str, text: &str) -> Vec<String> {
             fault("primitives come through sync.rs".to_owned());
         }
         if has("unsafe {") && !UNSAFE.contains(&file) && module != "sync" {
-            fault("unsafe outside the three files".to_owned());
+            fault("unsafe outside the four files".to_owned());
         }
     }
     if !is_test(file) && text.lines().count() > LINES {

@@ -1,0 +1,164 @@
+//! [`TLog`]: a list that many handlers append to without conflicts.
+
+use crate::cell::TVar;
+use crate::transaction::{Read, Transaction};
+use std::{fmt, sync::Arc};
+
+/// A list that handlers append to without reading it, so that they do not conflict.
+///
+/// Entries come in the serial order of the handlers that appended them. Nothing is copied: an entry
+/// is put in front of a shared tail. The list grows until it is cleared.
+///
+/// # Conflict unit
+/// The whole list. Appends do not conflict with each other; a handler that reads the list conflicts
+/// with all of them.
+///
+/// # Cost
+/// [`TLog::push`], [`TLog::len`] and [`TLog::clear`]: O(1). Reading goes from the newest entry
+/// back, O(1) each.
+///
+/// # Examples
+/// ```
+/// use txloop::{TLog, atomically, snapshot};
+///
+/// let log = TLog::named("audit");
+/// atomically(|tx| {
+///     log.push(tx, "first");
+///     log.push(tx, "second");
+/// });
+/// snapshot(|s| {
+///     assert_eq!(log.len(s), 2);
+///     assert!(log.newest_first(s).eq([&"second", &"first"]));
+/// });
+/// ```
+pub struct TLog<T: Send + Sync + 'static>(TVar<List<T>>);
+
+struct List<T> {
+    len: u64,
+    newest: Option<Arc<Entry<T>>>,
+}
+
+struct Entry<T> {
+    value: Arc<T>,
+    older: Option<Arc<Entry<T>>>,
+}
+
+impl<T> List<T> {
+    const EMPTY: Self = Self { len: 0, newest: None };
+}
+
+impl<T> Drop for Entry<T> {
+    /// Goes down the list in a loop: by recursion a long one would overflow the stack.
+    fn drop(&mut self) {
+        let mut next = self.older.take();
+        while let Some(mut entry) = next.and_then(Arc::into_inner) {
+            next = entry.older.take();
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> TLog<T> {
+    /// An empty list.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(TVar::new(List::EMPTY))
+    }
+
+    /// The same, with a name for the conflict log.
+    #[must_use]
+    pub fn named(name: &'static str) -> Self {
+        Self(TVar::named(name, List::EMPTY))
+    }
+
+    /// Appends an entry.
+    ///
+    /// # Panics
+    /// Inside a [`Snapshot`](crate::Snapshot).
+    ///
+    /// # Re-run
+    /// Never the cause of one, unless the same handler reads the list.
+    #[track_caller]
+    pub fn push(&self, tx: &Transaction, value: T) {
+        let value = Arc::new(value);
+        tx.update_later(&self.0, move |list| List {
+            len: list.len + 1,
+            newest: Some(Arc::new(Entry { value: Arc::clone(&value), older: list.newest.clone() })),
+        });
+    }
+
+    /// Removes all entries.
+    ///
+    /// # Panics
+    /// As [`TLog::push`].
+    ///
+    /// # Re-run
+    /// As a write of a cell: it does not read.
+    #[track_caller]
+    pub fn clear(&self, tx: &Transaction) {
+        tx.set(&self.0, List::EMPTY);
+    }
+
+    /// How many entries there are.
+    ///
+    /// # Re-run
+    /// In a transaction it is remembered as read, and every append of others is a conflict.
+    #[track_caller]
+    pub fn len(&self, view: &impl Read) -> u64 {
+        view.get(&self.0).len
+    }
+
+    /// Whether there are none.
+    ///
+    /// # Re-run
+    /// As [`TLog::len`].
+    #[track_caller]
+    pub fn is_empty(&self, view: &impl Read) -> bool {
+        self.len(view) == 0
+    }
+
+    /// The entries, newest first.
+    ///
+    /// # Re-run
+    /// As [`TLog::len`].
+    #[track_caller]
+    pub fn newest_first<'a>(&self, view: &'a impl Read) -> NewestFirst<'a, T> {
+        NewestFirst(view.get(&self.0).newest.as_deref())
+    }
+}
+
+impl<T: Send + Sync + 'static> Clone for TLog<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Send + Sync + 'static> Default for TLog<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for TLog<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TLog").field(&self.0).finish()
+    }
+}
+
+/// The entries of a [`TLog`], newest first.
+pub struct NewestFirst<'a, T>(Option<&'a Entry<T>>);
+
+impl<'a, T> Iterator for NewestFirst<'a, T> {
+    type Item = &'a T;
+
+    fn next(&mut self) -> Option<&'a T> {
+        let entry = self.0?;
+        self.0 = entry.older.as_deref();
+        Some(&entry.value)
+    }
+}
+
+impl<T> fmt::Debug for NewestFirst<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NewestFirst")
+    }
+}

@@ -1,0 +1,10 @@
+//! Structures made of cells, without `unsafe`: each says in which unit conflicts are found, and
+//! what its operations cost.
+
+mod append_log;
+mod counter;
+mod extreme;
+
+pub use append_log::{NewestFirst, TLog};
+pub use counter::TCounter;
+pub use extreme::{TMax, TMin};

@@ -1,0 +1,199 @@
+//! Arrival order: tickets are committed one after another, whoever ran them.
+//!
+//! | field | written by | read by |
+//! |---|---|---|
+//! | `arrivals` | whoever admits, ticket and place in one step | workers take from the front |
+//! | `ring[ticket]` | the worker that has the ticket puts it; the server takes it | the server |
+//! | `serving` | the server | workers, for room in the ring |
+//! | `server` | whoever serves | - |
+//! | `woken` | whoever commits, under the baton | the server |
+//!
+//! S1: a worker that has run a ticket puts it into the ring; then it serves, unless somebody does.
+//! S2: the server takes `ring[serving]` only; it commits it, or runs it again while it holds the
+//! baton, where nothing can fail; then it moves `serving`. S3: whoever was woken by a commit is
+//! served before the next ticket. S4: after letting `server` go it fences and looks once more: a
+//! ticket put meanwhile has found it busy. A slot of the ring is free as soon as `serving` has
+//! passed it, and a ticket is run ahead only if it is less than a ring's length ahead of `serving`:
+//! so a slot never holds two. The lowest ticket that has not been taken is always at the front, so
+//! there is always somebody whose ticket is `serving`, and nobody waits for room for ever.
+
+use super::{
+    core::{Queued, Work},
+    job::{Task, Verdict},
+};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
+use crate::transaction::{attempt::Attempt, run::Ran};
+use crossbeam_queue::SegQueue;
+use crossbeam_utils::CachePadded;
+use std::collections::VecDeque;
+
+/// How far tickets are run ahead.
+#[cfg(not(test))]
+pub(crate) const RING: usize = 64;
+#[cfg(test)]
+pub(crate) const RING: usize = 4;
+/// The most read-only handlers that have their snapshot and have not ended; then all turns wait.
+const MAX_VIEWING: usize = 512;
+/// How many members of a series a worker takes at once.
+const MEMBERS: usize = 2;
+
+/// A ticket whose turn has not come.
+pub(crate) enum Arrived {
+    /// It has run ahead, and awaits its judgement.
+    Ran(Box<Task>, Attempt, Ran<Verdict>),
+    /// It is run when its turn comes.
+    Waits(Box<Task>),
+}
+
+/// See the module.
+pub(crate) struct Arrival {
+    arrivals: Mutex<VecDeque<Queued>>,
+    waiting: AtomicUsize,
+    ring: Box<[Mutex<Option<Arrived>>]>,
+    serving: CachePadded<AtomicU64>,
+    server: CachePadded<AtomicBool>,
+    woken: SegQueue<Box<Task>>,
+    viewing: AtomicUsize,
+    /// The wall clock of the ticket served last: what a woken handler gets.
+    now_ns: AtomicU64,
+}
+
+/// Whose turn it is.
+pub(crate) enum Turn {
+    /// One that was woken by the last commit.
+    Woken(Box<Task>),
+    /// The ticket that `serving` names.
+    Ticket(Arrived),
+}
+
+impl Arrival {
+    pub(crate) fn new() -> Self {
+        Self {
+            arrivals: Mutex::new(VecDeque::new()),
+            waiting: AtomicUsize::new(0),
+            ring: (0..RING).map(|_| Mutex::new(None)).collect(),
+            serving: CachePadded::new(AtomicU64::new(1)),
+            server: CachePadded::new(AtomicBool::new(false)),
+            woken: SegQueue::new(),
+            viewing: AtomicUsize::new(0),
+            now_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// Gives a task its ticket and its place, in one step.
+    pub(crate) fn admit(&self, mut task: Box<Task>, ticket: impl FnOnce() -> u64) {
+        let mut arrivals = self.arrivals.lock();
+        task.ticket = ticket();
+        arrivals.push_back(Queued::Task(task));
+        self.waiting.store(arrivals.len(), Ordering::Relaxed);
+    }
+
+    /// The same for a series, which is made with its first ticket.
+    pub(crate) fn admit_series(&self, series: impl FnOnce() -> Queued) {
+        let mut arrivals = self.arrivals.lock();
+        arrivals.push_back(series());
+        self.waiting.store(arrivals.len(), Ordering::Relaxed);
+    }
+
+    /// The lowest tickets that nobody has taken.
+    pub(crate) fn next(&self) -> Option<Work> {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut arrivals = self.arrivals.lock();
+        loop {
+            let work = match arrivals.pop_front()? {
+                Queued::Task(task) => Some(Work::Task(task)),
+                Queued::Series(series) => {
+                    let members = series.claim(MEMBERS);
+                    if series.has_more() {
+                        arrivals.push_front(Queued::Series(std::sync::Arc::clone(&series)));
+                    }
+                    (!members.is_empty()).then_some(Work::Members(series, members))
+                }
+            };
+            self.waiting.store(arrivals.len(), Ordering::Relaxed);
+            if work.is_some() {
+                return work;
+            }
+        }
+    }
+
+    /// Whether a worker would find something, as far as this thread can see.
+    pub(crate) fn has_work(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) != 0
+            || !self.server.load(Ordering::Relaxed) && self.has_turn()
+    }
+
+    fn slot(&self, ticket: u64) -> &Mutex<Option<Arrived>> {
+        &self.ring[ticket as usize % RING]
+    }
+
+    /// Whether a ticket is near enough to its turn to be run ahead. Acquire: its slot is free.
+    pub(crate) fn has_room(&self, ticket: u64) -> bool {
+        ticket < self.serving.load(Ordering::Acquire) + RING as u64
+    }
+
+    /// Puts a ticket into the ring (S1).
+    pub(crate) fn put(&self, ticket: u64, arrived: Arrived) {
+        let before = self.slot(ticket).lock().replace(arrived);
+        assert!(before.is_none(), "two tickets in one slot of the ring");
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether somebody could be served.
+    pub(crate) fn has_turn(&self) -> bool {
+        let full = self.viewing.load(Ordering::Relaxed) >= MAX_VIEWING;
+        let ticket = self.serving.load(Ordering::Acquire);
+        !full && (!self.woken.is_empty() || self.slot(ticket).lock().is_some())
+    }
+
+    /// Becomes the server, unless there is one.
+    pub(crate) fn try_serve(&self) -> bool {
+        !self.server.load(Ordering::Relaxed) && !self.server.swap(true, Ordering::Acquire)
+    }
+
+    /// Whose turn it is (S2, S3). For the server.
+    pub(crate) fn turn(&self) -> Option<Turn> {
+        if self.viewing.load(Ordering::Relaxed) >= MAX_VIEWING {
+            return None;
+        }
+        if let Some(mut task) = self.woken.pop() {
+            task.now_ns = self.now_ns.load(Ordering::Relaxed);
+            return Some(Turn::Woken(task));
+        }
+        // Relaxed: the server stored it, or its predecessor.
+        let arrived = self.slot(self.serving.load(Ordering::Relaxed)).lock().take()?;
+        let (Arrived::Ran(task, ..) | Arrived::Waits(task)) = &arrived;
+        self.now_ns.store(task.now_ns, Ordering::Relaxed);
+        Some(Turn::Ticket(arrived))
+    }
+
+    /// The ticket that was served has its place. For the server.
+    pub(crate) fn next_ticket(&self) {
+        let next = self.serving.load(Ordering::Relaxed) + 1;
+        self.serving.store(next, Ordering::Release);
+    }
+
+    /// Ends serving; true if there may be somebody to be served whom nobody else sees (S4).
+    pub(crate) fn end_serving(&self) -> bool {
+        self.server.store(false, Ordering::Release);
+        fence(Ordering::SeqCst);
+        self.has_turn()
+    }
+
+    /// A parked task has been woken.
+    pub(crate) fn woken(&self, task: Box<Task>) {
+        self.woken.push(task);
+    }
+
+    /// A read-only task has its snapshot.
+    pub(crate) fn view_begins(&self) {
+        self.viewing.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A read-only task has ended; true if turns may have waited for it.
+    pub(crate) fn view_ended(&self) -> bool {
+        self.viewing.fetch_sub(1, Ordering::Relaxed) >= MAX_VIEWING
+    }
+}

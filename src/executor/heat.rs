@@ -1,0 +1,131 @@
+//! How often the attempts of a handler fail, and what follows: commits in groups while they hardly
+//! ever do, the serial lane while they mostly do. Decided by numbers alone; the counts are
+//! approximate, since workers add to them without locks.
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// A rate of 1.
+const ONE: u32 = 1 << 16;
+/// One event moves the rate by a 16th of its distance.
+const WEIGHT: u32 = 16;
+/// Above this share of failed attempts a handler goes into the serial lane: a thread that
+/// speculates beside a conflicting one is worth less than none.
+const LANE_ABOVE: u32 = ONE * 3 / 10;
+/// Below this share commits go in groups.
+const GROUP_BELOW: u32 = ONE * 3 / 100;
+/// A handler of at least this cost is committed at once: its answer would wait for others.
+const GROUP_CHEAPER_NS: u64 = 5_000;
+/// How many attempts a worker gathers before it takes the baton.
+pub(crate) const GROUP: usize = 4;
+/// How long the first stay in the serial lane is, in nanoseconds; each that follows soon is longer.
+const FIRST_TERM_NS: u64 = 1_000_000;
+/// The longest stay.
+const LONGEST_TERM_NS: u64 = 64_000_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Heat {
+    /// The share of failed attempts among the last ones, in parts of [`ONE`].
+    rate: AtomicU32,
+    lane_until: AtomicU64,
+    term_ns: AtomicU64,
+}
+
+fn after(rate: u32, failed: bool) -> u32 {
+    match failed {
+        true => rate + (ONE - rate) / WEIGHT,
+        // Reaches zero, so that a handler that never fails never writes.
+        false => rate - (rate / WEIGHT).max(rate.min(1)),
+    }
+}
+
+fn next_term(last_ns: u64, calm_ns: u64) -> u64 {
+    match last_ns {
+        0 => FIRST_TERM_NS,
+        _ if calm_ns > 4 * last_ns => FIRST_TERM_NS,
+        _ => (2 * last_ns).min(LONGEST_TERM_NS),
+    }
+}
+
+impl Heat {
+    // Relaxed everywhere: statistics, of which a few may be lost.
+
+    /// Counts a commit.
+    #[inline]
+    pub(crate) fn committed(&self) {
+        let rate = self.rate.load(Ordering::Relaxed);
+        if rate != 0 {
+            self.rate.store(after(rate, false), Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a failed attempt.
+    pub(crate) fn failed(&self, now_ns: u64) {
+        let rate = after(self.rate.load(Ordering::Relaxed), true);
+        let until = self.lane_until.load(Ordering::Relaxed);
+        if rate < LANE_ABOVE || now_ns < until {
+            self.rate.store(rate, Ordering::Relaxed);
+            return;
+        }
+        let calm = now_ns.saturating_sub(until);
+        let term = next_term(self.term_ns.load(Ordering::Relaxed), calm);
+        self.term_ns.store(term, Ordering::Relaxed);
+        self.lane_until.store(now_ns + term, Ordering::Relaxed);
+        // What it does after its stay decides anew, a little sooner.
+        self.rate.store(LANE_ABOVE / 2, Ordering::Relaxed);
+    }
+
+    /// Whether the handler belongs in the serial lane now.
+    #[inline]
+    pub(crate) fn in_lane(&self, now_ns: u64) -> bool {
+        now_ns < self.lane_until.load(Ordering::Relaxed)
+    }
+
+    /// After how many attempts of a handler that costs `cost_ns` a worker takes the baton.
+    #[inline]
+    pub(crate) fn group(&self, cost_ns: u64) -> usize {
+        let calm = self.rate.load(Ordering::Relaxed) < GROUP_BELOW;
+        if calm && cost_ns < GROUP_CHEAPER_NS { GROUP } else { 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(heat: &Heat, failed_of_10: u32, now_ns: u64) {
+        for i in 0..200 {
+            if i % 10 < failed_of_10 { heat.failed(now_ns) } else { heat.committed() }
+        }
+    }
+
+    #[test]
+    fn a_handler_is_grouped_while_it_hardly_fails_and_laned_while_it_mostly_does() {
+        let heat = Heat::default();
+        events(&heat, 0, 5);
+        assert_eq!((heat.group(1_000), heat.in_lane(5)), (GROUP, false));
+        assert_eq!(heat.group(GROUP_CHEAPER_NS), 1);
+        events(&heat, 1, 5);
+        assert_eq!((heat.group(1_000), heat.in_lane(5)), (1, false));
+        events(&heat, 5, 5);
+        assert!(heat.in_lane(5) && !heat.in_lane(5 + FIRST_TERM_NS));
+    }
+
+    #[test]
+    fn stays_grow_while_they_follow_one_another() {
+        assert_eq!(next_term(0, 7), FIRST_TERM_NS);
+        assert_eq!(next_term(FIRST_TERM_NS, 0), 2 * FIRST_TERM_NS);
+        assert_eq!(next_term(LONGEST_TERM_NS, 0), LONGEST_TERM_NS);
+        assert_eq!(next_term(LONGEST_TERM_NS, 5 * LONGEST_TERM_NS), FIRST_TERM_NS);
+    }
+
+    #[test]
+    fn the_rate_comes_back_to_zero() {
+        let mut rate = ONE;
+        for _ in 0..400 {
+            rate = after(rate, false);
+        }
+        assert_eq!(rate, 0);
+        assert!(after(ONE, true) <= ONE);
+    }
+}

@@ -1,0 +1,167 @@
+//! A batch of closures as one entry of a queue: workers take members of it, each with the next
+//! ticket, and use their tasks again and again.
+
+use super::{
+    job::{Ended, Handled, How, Job, Kind, Verdict},
+    transact::Panicked,
+};
+use crate::sync::{
+    Arc, AtomicUsize, Ordering, Table,
+    thread::{self, Thread},
+};
+use crate::transaction::Transaction;
+use crossbeam_utils::CachePadded;
+use std::ops::Range;
+
+/// A series of jobs that differ only by their number.
+pub(crate) trait Series: Send + Sync {
+    fn handled(&self) -> &Arc<Handled>;
+    /// Takes up to `most` members that nobody has; none are left if it is empty.
+    fn claim(&self, most: usize) -> Range<usize>;
+    /// Whether members are left.
+    fn has_more(&self) -> bool;
+    /// The ticket of a member.
+    fn ticket(&self, member: usize) -> u64;
+    /// The wall clock at its admission.
+    fn now_ns(&self) -> u64;
+    /// A job that can become any member.
+    fn job(self: Arc<Self>) -> Box<dyn Job>;
+}
+
+/// Closures that an executor runs together.
+pub(crate) struct Batch<F, R> {
+    closures: Vec<F>,
+    handled: Arc<Handled>,
+    first_ticket: u64,
+    now_ns: u64,
+    next: CachePadded<AtomicUsize>,
+    answers: Vec<Table<Option<Result<R, Panicked>>>>,
+    /// How many have ended, by worker: one counter would be everybody's.
+    ended: [CachePadded<AtomicUsize>; COUNTERS],
+    caller: Thread,
+}
+
+const COUNTERS: usize = 8;
+
+impl<F, R> Batch<F, R>
+where
+    F: Fn(&Transaction) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    pub(crate) fn new(
+        closures: Vec<F>,
+        handled: Arc<Handled>,
+        first_ticket: u64,
+        now_ns: u64,
+    ) -> Self {
+        Self {
+            answers: (0..closures.len()).map(|_| Table::new(None)).collect(),
+            closures,
+            handled,
+            first_ticket,
+            now_ns,
+            next: CachePadded::new(AtomicUsize::new(0)),
+            ended: Default::default(),
+            caller: thread::current(),
+        }
+    }
+
+    fn all_ended(&self) -> bool {
+        // SeqCst, with the counting: of the members that end last, one sees all others.
+        let ended: usize = self.ended.iter().map(|count| count.load(Ordering::SeqCst)).sum();
+        ended == self.closures.len()
+    }
+
+    /// Waits on the thread that made the batch, and takes the answers.
+    pub(crate) fn wait(&self) -> Vec<Result<R, Panicked>> {
+        while !self.all_ended() {
+            thread::park();
+        }
+        let take = |answer: &Table<Option<_>>| match answer.lock().take() {
+            Some(answer) => answer,
+            None => unreachable!("all have ended"),
+        };
+        self.answers.iter().map(take).collect()
+    }
+}
+
+struct Member<F, R> {
+    batch: Arc<Batch<F, R>>,
+    number: usize,
+    /// The answer of the last attempt.
+    answer: Option<R>,
+    /// Answers of attempts that did not stand, dropped with the job.
+    stale: Vec<R>,
+}
+
+impl<F, R> Series for Batch<F, R>
+where
+    F: Fn(&Transaction) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    fn handled(&self) -> &Arc<Handled> {
+        &self.handled
+    }
+
+    fn claim(&self, most: usize) -> Range<usize> {
+        // Relaxed: the closures were there before the batch was queued.
+        let from = self.next.fetch_add(most, Ordering::Relaxed).min(self.closures.len());
+        from..(from + most).min(self.closures.len())
+    }
+
+    fn has_more(&self) -> bool {
+        self.next.load(Ordering::Relaxed) < self.closures.len()
+    }
+
+    fn ticket(&self, member: usize) -> u64 {
+        self.first_ticket + member as u64
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn job(self: Arc<Self>) -> Box<dyn Job> {
+        Box::new(Member { batch: self, number: 0, answer: None, stale: Vec::new() })
+    }
+}
+
+impl<F, R> Job for Member<F, R>
+where
+    F: Fn(&Transaction) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    fn handled(&self) -> &Arc<Handled> {
+        &self.batch.handled
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Write
+    }
+
+    fn attempt(&mut self, tx: &Transaction) -> Verdict {
+        self.stale.extend(self.answer.take());
+        self.answer = Some((self.batch.closures[self.number])(tx));
+        Verdict::Commit
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        let answer = match (ended.how, self.answer.take()) {
+            (How::Done, Some(answer)) => Ok(answer),
+            (How::Panicked(panicked), last) => {
+                self.stale.extend(last);
+                Err(panicked)
+            }
+            _ => unreachable!("a member is not cancelled, and has an answer when it is done"),
+        };
+        *self.batch.answers[self.number].lock() = Some(answer);
+        self.batch.ended[ended.worker % COUNTERS].fetch_add(1, Ordering::SeqCst);
+        if !self.batch.has_more() && self.batch.all_ended() {
+            self.batch.caller.unpark();
+        }
+    }
+
+    fn assign(&mut self, member: usize) {
+        self.number = member;
+    }
+}

@@ -1,0 +1,143 @@
+//! Arrival order on one thread: running tickets ahead, and serving those whose turn it is.
+
+use super::{
+    arrival::{Arrival, Arrived, Turn},
+    job::{Kind, Task},
+    runner::Runner,
+};
+use crate::sync::now_ns;
+use crate::transaction::{
+    attempt::Attempt,
+    commit::{self, Hold},
+    view::Mode,
+};
+
+/// The most turns in one hold of the baton.
+const HOLD_TURNS: usize = 64;
+/// The longest that a hold goes on taking further turns, in nanoseconds.
+const HOLD_NS: u64 = 10_000;
+
+impl Runner {
+    fn arrival(&self) -> &Arrival {
+        match &self.core.arrival {
+            Some(arrival) => arrival,
+            None => unreachable!("called in arrival order only"),
+        }
+    }
+
+    /// Takes a task that has its ticket: runs it ahead of its turn where that may help.
+    pub(super) fn arrive(&mut self, mut task: Box<Task>) -> u64 {
+        let (ticket, began) = (task.ticket, task.began_ns);
+        self.wait_for_room(|core| core.arrival.as_ref().is_some_and(|a| a.has_room(ticket)));
+        let ahead = self.core.threads > 1
+            && task.job.kind() != Kind::Read
+            && !task.job.handled().heat.in_lane(began);
+        let arrived = if ahead {
+            let attempt = self.begin(&mut task);
+            let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Optimistic);
+            self.ran(&mut task);
+            Arrived::Ran(task, attempt, ran)
+        } else {
+            Arrived::Waits(task)
+        };
+        self.arrival().put(ticket, arrived);
+        self.serve();
+        now_ns()
+    }
+
+    /// Serves all whose turn it is, unless somebody else does.
+    pub(super) fn serve(&mut self) {
+        while self.arrival().try_serve() {
+            self.serve_turns();
+            if !self.arrival().end_serving() {
+                return;
+            }
+        }
+    }
+
+    fn serve_turns(&mut self) {
+        while let Some(turn) = self.arrival().turn() {
+            if let Turn::Ticket(Arrived::Waits(task)) = &turn
+                && task.job.kind() == Kind::Read
+            {
+                self.announce(turn);
+                continue;
+            }
+            let mut hold = commit::take_alone(turn.first_snapshot());
+            let began = now_ns();
+            let mut turns = 0;
+            let mut next = Some(turn);
+            while let Some(turn) = next {
+                self.take_turn(&mut hold, turn);
+                turns += 1;
+                let full = turns == HOLD_TURNS || hold.is_wanted();
+                if full || (turns % 8 == 0 && now_ns() - began > HOLD_NS) {
+                    break;
+                }
+                next = self.arrival().turn();
+            }
+            hold.end();
+        }
+    }
+
+    /// Gives a read-only task its snapshot: exactly what precedes its ticket. Whoever comes later
+    /// does not wait for its run.
+    fn announce(&mut self, turn: Turn) {
+        if let Turn::Ticket(Arrived::Waits(mut task)) = turn {
+            let attempt = self.begin(&mut task);
+            self.arrival().view_begins();
+            self.arrival().next_ticket();
+            self.core.queue_view(task, attempt);
+        }
+    }
+
+    /// Runs a read-only task whose snapshot is announced.
+    pub(super) fn view_in_turn(&mut self, mut task: Box<Task>, attempt: Attempt) {
+        task.began_ns = now_ns();
+        self.view(task, attempt);
+        if self.arrival().view_ended() {
+            self.serve();
+        }
+    }
+
+    /// One turn, under the baton: what cannot be committed as it ran ahead is run here and now.
+    fn take_turn(&mut self, hold: &mut Hold, turn: Turn) {
+        let is_ticket = matches!(turn, Turn::Ticket(_));
+        match turn {
+            Turn::Ticket(Arrived::Ran(mut task, attempt, ran)) => match hold.validate(&attempt) {
+                Ok(()) => {
+                    task.job.handled().heat.committed();
+                    self.decide_holding(hold, task, attempt, ran);
+                }
+                Err(conflict) => {
+                    self.core.book_failure(&mut task, &conflict);
+                    self.keep(attempt.discard());
+                    drop(ran);
+                    task.began_ns = now_ns();
+                    self.write_alone(hold, task);
+                }
+            },
+            Turn::Woken(mut task) | Turn::Ticket(Arrived::Waits(mut task)) => {
+                task.began_ns = now_ns();
+                self.write_alone(hold, task);
+            }
+        }
+        // In this very place, before the next ticket.
+        for owner in hold.take_woken() {
+            owner.woken(crate::transaction::parked::Wake::Written);
+        }
+        if is_ticket {
+            self.arrival().next_ticket();
+        }
+    }
+}
+
+impl Turn {
+    fn first_snapshot(&self) -> u64 {
+        match self {
+            Turn::Ticket(Arrived::Ran(task, ..) | Arrived::Waits(task)) | Turn::Woken(task) => {
+                task.first_snapshot
+            }
+        }
+    }
+}

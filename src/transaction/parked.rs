@@ -1,0 +1,162 @@
+//! Attempts that called `retry` and wait until a cell that they read is written.
+//!
+//! An attempt is entered under the baton, right after its reads were found to stand (W1, W2), and
+//! taken out by whoever commits a write to one of its cells, under the baton too (W3): no write
+//! falls between. Somebody who cancels takes it out at any time; the table's lock decides who gets
+//! its owner (W4). A parked attempt has no announcement: its cells are keys here and are not
+//! looked at. If all of them are gone, nothing but a cancellation ends the wait.
+
+use super::{choice::Left, commit::Finish};
+use crate::cell::{labels::Label, node::CellRef};
+use crate::sync::{Mutex, const_fn, global, now_ns};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+/// The most attempts that are parked at one time in a process; one more ends with a panic.
+pub const MAX_PARKED: usize = 1 << 17;
+
+/// The number of a parked attempt: they count up in the order of parking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ParkedId(pub(crate) u64);
+
+/// Why an attempt is parked no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// A cell that it read was written.
+    Written,
+    /// Somebody took it out.
+    Cancelled,
+}
+
+struct Entry {
+    owner: Box<dyn Finish>,
+    /// With names, because the cells themselves may be gone.
+    cells: Box<[(CellRef, Label)]>,
+    handler: Label,
+    left: Left,
+    since_ns: u64,
+}
+
+struct Table {
+    entries: BTreeMap<ParkedId, Entry>,
+    waiters: BTreeSet<(CellRef, ParkedId)>,
+    last: u64,
+}
+
+global! {
+    static TABLE: Mutex<Table> = Mutex::new(Table::new());
+}
+
+impl Table {
+    const_fn! {
+        fn new() -> Self {
+            Self { entries: BTreeMap::new(), waiters: BTreeSet::new(), last: 0 }
+        }
+    }
+
+    fn take(&mut self, id: ParkedId) -> Option<Box<dyn Finish>> {
+        let entry = self.entries.remove(&id)?;
+        for (cell, _) in &entry.cells {
+            self.waiters.remove(&(*cell, id));
+        }
+        Some(entry.owner)
+    }
+}
+
+/// Parks an attempt (W2): `owner` is told its number first. Called by the holder, who has found
+/// that the reads of `cells` stand. `Err` if too many are parked.
+pub(super) fn enter(
+    mut cells: Vec<CellRef>,
+    handler: Label,
+    left: Left,
+    mut owner: Box<dyn Finish>,
+) -> Result<(), Box<dyn Finish>> {
+    cells.sort_unstable();
+    cells.dedup();
+    let mut table = TABLE.lock();
+    if table.entries.len() >= MAX_PARKED {
+        return Err(owner);
+    }
+    table.last += 1;
+    let id = ParkedId(table.last);
+    for cell in &cells {
+        cell.wait_on();
+        table.waiters.insert((*cell, id));
+    }
+    owner.parked(id);
+    let cells = cells.into_iter().map(|cell| (cell, cell.label())).collect();
+    table.entries.insert(id, Entry { owner, cells, handler, left, since_ns: now_ns() });
+    Ok(())
+}
+
+/// Takes out whoever waits for one of these cells (W3), oldest first. Called by the holder, who has
+/// just written them.
+pub(super) fn take_written(cells: &[CellRef], woken: &mut Vec<Box<dyn Finish>>) {
+    let mut table = TABLE.lock();
+    let mut ids = BTreeSet::new();
+    for cell in cells {
+        let waiters = table.waiters.range((*cell, ParkedId(0))..=(*cell, ParkedId(u64::MAX)));
+        ids.extend(waiters.map(|(_, id)| *id));
+    }
+    woken.extend(ids.into_iter().filter_map(|id| table.take(id)));
+}
+
+/// Takes an attempt out, if it is parked still (W4). Runs no user code.
+pub(crate) fn cancel(id: ParkedId) {
+    let owner = TABLE.lock().take(id);
+    if let Some(owner) = owner {
+        owner.woken(Wake::Cancelled);
+    }
+}
+
+/// A handler that called `retry` and waits for a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Parked {
+    /// The name of the handler; empty for a transaction outside any executor.
+    pub handler: &'static str,
+    /// The names of the cells that it waits for, each once; an unnamed one reads "unnamed cell".
+    pub cells: Vec<&'static str>,
+    /// Where it called `retry`: file and line.
+    pub place: String,
+    /// For how long.
+    pub since: Duration,
+}
+
+impl fmt::Display for Parked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handler = if self.handler.is_empty() { "a transaction" } else { self.handler };
+        let (cells, seconds) = (self.cells.join(", "), self.since.as_secs_f64());
+        write!(f, "{handler} at {} has waited {seconds:.1} s for {cells}", self.place)
+    }
+}
+
+/// The handlers that have been parked for at least `age`, oldest first, at most `most` of them.
+///
+/// For an operator: a handler that is parked for long waits for something that does not come, and
+/// this says for which cells.
+#[must_use]
+pub fn parked_for(age: Duration, most: usize) -> Vec<Parked> {
+    let now = now_ns();
+    let waits = |entry: &Entry| Duration::from_nanos(now.saturating_sub(entry.since_ns));
+    let table = TABLE.lock();
+    let old = table.entries.values().filter(|entry| waits(entry) >= age).take(most);
+    let report = old.map(|entry| {
+        let mut cells: Vec<_> = entry.cells.iter().map(|(_, name)| name.text()).collect();
+        cells.iter_mut().filter(|name| name.is_empty()).for_each(|name| *name = "unnamed cell");
+        cells.sort_unstable();
+        cells.dedup();
+        let place = entry.left.place;
+        let place = format!("{}:{}", place.file(), place.line());
+        Parked { handler: entry.handler.text(), cells, place, since: waits(entry) }
+    });
+    report.collect()
+}
+
+/// How many attempts are parked.
+pub(crate) fn count() -> usize {
+    TABLE.lock().entries.len()
+}

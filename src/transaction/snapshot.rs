@@ -1,0 +1,185 @@
+//! [`Snapshot`]: a read-only view, alone or as a part of a transaction.
+
+use super::{
+    choice::Left,
+    view::{Mode, Read, Transaction},
+};
+use crate::cell::{
+    TVar,
+    logs::{FrozenWrites, THIN_READS},
+    node::CellRef,
+    slot::Announcement,
+    store::STORE,
+};
+use crate::sync::Table;
+use std::{fmt, panic::Location, sync::OnceLock};
+
+/// A read-only view of all cells at one version. Never aborted, waits for nobody, and nobody waits
+/// for it.
+///
+/// It may be shared with other threads while the handler runs, with scoped threads or rayon's
+/// `par_iter` say. A snapshot that is kept for long keeps old versions alive: one per cell and
+/// active snapshot.
+pub struct Snapshot {
+    view: Announcement,
+    joined: Option<Box<Joined>>,
+    /// Where [`Snapshot::retry`] was called first, on whichever thread.
+    left: OnceLock<Left>,
+}
+
+/// What a snapshot shares with the transaction that it joined, or with the attempt that will park.
+struct Joined {
+    writes: FrozenWrites,
+    logged: bool,
+    reads: Table<Vec<(CellRef, &'static Location<'static>)>>,
+}
+
+impl Snapshot {
+    /// A view of its own.
+    #[inline]
+    pub(crate) fn new(view: Announcement) -> Self {
+        Self { view, joined: None, left: OnceLock::new() }
+    }
+
+    /// A view of its own whose reads are logged, to be parked on.
+    pub(crate) fn logging(view: Announcement) -> Self {
+        let (writes, reads) = (FrozenWrites::none(), Table::new(Vec::new()));
+        let joined = Some(Box::new(Joined { writes, logged: true, reads }));
+        Self { view, joined, left: OnceLock::new() }
+    }
+
+    /// Leaves the handler, to be run again when one of the cells that it read has been written.
+    ///
+    /// A handler that calls it runs once more, at once, with its reads logged, and is then parked
+    /// until a commit writes one of them. Unlike a plain read-only run, this costs a log of all
+    /// reads.
+    ///
+    /// # Panics
+    /// Always, by a payload of the library that never reaches the panic hook: the handler's
+    /// destructors run. If nothing was read, the handler itself ends with a panic, since nothing
+    /// could wake it.
+    ///
+    /// # Re-run
+    /// That is what it is for.
+    #[track_caller]
+    pub fn retry(&self) -> ! {
+        self.left.get_or_init(|| Left { place: Location::caller() });
+        super::choice::unwind()
+    }
+
+    /// Where [`Snapshot::retry`] was called, if it was.
+    pub(crate) fn left(&self) -> Option<Left> {
+        self.left.get().copied()
+    }
+
+    /// The announcement, and the reads of a [`Snapshot::logging`].
+    pub(crate) fn into_parts(self) -> (Announcement, Vec<CellRef>) {
+        let cells = self.joined.map(|joined| {
+            let mut reads = joined.reads.lock();
+            reads.drain(..).map(|(cell, _)| cell).collect()
+        });
+        (self.view, cells.unwrap_or_default())
+    }
+
+    /// The announcement, after the run.
+    #[inline]
+    pub(crate) fn into_view(self) -> Announcement {
+        self.view
+    }
+
+    /// The announcement.
+    pub(crate) fn view(&self) -> &Announcement {
+        &self.view
+    }
+
+    /// The value of a cell in this snapshot. Cannot fail; the reference lives as long as the
+    /// snapshot. Nothing is logged.
+    #[inline]
+    #[track_caller]
+    pub fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
+        if let Some(joined) = &self.joined {
+            if let Some(own) = joined.writes.get(cell) {
+                return own;
+            }
+            joined.log(cell.cell(), Location::caller());
+        }
+        cell.read_at(&self.view)
+    }
+
+    /// The version of the serial order that this snapshot shows.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.view.snapshot()
+    }
+}
+
+impl Joined {
+    #[cold]
+    fn log(&self, cell: CellRef, place: &'static Location<'static>) {
+        if !self.logged {
+            return;
+        }
+        let mut reads = self.reads.lock();
+        if reads.last().is_none_or(|(last, _)| *last != cell) {
+            // As in a read log: no longer than a few times the cells that are read.
+            if reads.len() >= THIN_READS && reads.len().is_power_of_two() {
+                reads.sort_by_key(|(cell, _)| *cell);
+                reads.dedup_by_key(|(cell, _)| *cell);
+            }
+            reads.push((cell, place));
+        }
+    }
+}
+
+impl Transaction {
+    /// Runs `f` with a snapshot that joins this transaction: it sees its writes, and its reads are
+    /// logged here.
+    #[track_caller]
+    pub(crate) fn with_joined<R>(&self, f: impl FnOnce(&Snapshot) -> R) -> R {
+        struct Thaw<'a>(&'a Transaction, Snapshot);
+        impl Drop for Thaw<'_> {
+            fn drop(&mut self) {
+                let Thaw(tx, snapshot) = self;
+                tx.frozen.set(tx.frozen.get() - 1);
+                if let Some(joined) = snapshot.joined.as_deref() {
+                    for (cell, place) in joined.reads.lock().drain(..) {
+                        tx.log_read(cell, place);
+                    }
+                }
+                if let Some(left) = snapshot.left() {
+                    tx.left.set(Some(left));
+                }
+            }
+        }
+        let place = Location::caller();
+        for cell in self.attempt.logs.writes.folded() {
+            self.resolve(cell, place);
+        }
+        let snapshot = Snapshot {
+            view: self.attempt.view.again(STORE.claim()),
+            joined: Some(Box::new(Joined {
+                writes: self.attempt.logs.writes.freeze(),
+                logged: self.mode == Mode::Optimistic,
+                reads: Table::new(Vec::new()),
+            })),
+            left: OnceLock::new(),
+        };
+        self.frozen.set(self.frozen.get() + 1);
+        let thaw = Thaw(self, snapshot);
+        f(&thaw.1)
+    }
+}
+
+impl Read for Snapshot {
+    #[inline]
+    #[track_caller]
+    fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
+        Snapshot::get(self, cell)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("version", &self.version()).finish_non_exhaustive()
+    }
+}
