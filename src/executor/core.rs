@@ -20,7 +20,7 @@ use super::{
     series::Series,
 };
 use crate::cell::deferred;
-use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, fence, now_ns};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, Table, fence, now_ns};
 use crate::transaction::{
     attempt::{Attempt, Spare},
     conflict::Conflict,
@@ -31,6 +31,7 @@ use crossbeam_queue::{ArrayQueue, SegQueue};
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::Unparker;
 use std::{
+    collections::VecDeque,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::OnceLock,
@@ -39,6 +40,8 @@ use std::{
 
 /// The most attempts of one executor that are finished and not committed.
 pub(crate) const MAX_READY: usize = 64;
+/// How many members of a series a worker takes at once.
+pub(crate) const MEMBERS: usize = 16;
 /// How long a worker waits between two looks at a full READY list.
 pub(crate) const READY_PAUSE: Duration = Duration::from_micros(20);
 
@@ -51,8 +54,11 @@ pub(crate) struct Core {
     /// Served before all else: whoever takes one waits for the baton first.
     alone: SegQueue<Box<Task>>,
     again: SegQueue<Box<Task>>,
-    cheap: SegQueue<Queued>,
-    expensive: SegQueue<Queued>,
+    cheap: SegQueue<Box<Task>>,
+    expensive: SegQueue<Box<Task>>,
+    /// Series with members left, and how many: all workers take part in the first one.
+    series: Table<VecDeque<Arc<dyn Series>>>,
+    series_left: AtomicUsize,
     /// Read-only tasks whose snapshot is announced, in arrival order.
     views: SegQueue<(Box<Task>, Attempt)>,
     pub(crate) lane: Lane,
@@ -70,9 +76,16 @@ pub(crate) struct Core {
     pub(crate) ledger: Ledger,
 }
 
-/// What waits in a queue.
+/// What waits in arrival order.
 pub(crate) enum Queued {
     Task(Box<Task>),
+    Series(Arc<dyn Series>),
+}
+
+/// What waits in the serial lane.
+pub(crate) enum Laned {
+    Task(Box<Task>),
+    Members(Arc<dyn Series>, Range<usize>),
     Series(Arc<dyn Series>),
 }
 
@@ -80,8 +93,6 @@ pub(crate) enum Queued {
 pub(crate) enum Work {
     /// Run it.
     Task(Box<Task>),
-    /// Run some members.
-    Series(Arc<dyn Series>),
     /// Run these members.
     Members(Arc<dyn Series>, Range<usize>),
     /// Run it while holding the baton.
@@ -97,12 +108,12 @@ pub(crate) enum Work {
 /// The serial lane: what would conflict with itself is run here by one worker at a time.
 #[derive(Default)]
 pub(crate) struct Lane {
-    queue: SegQueue<Queued>,
+    queue: SegQueue<Laned>,
     busy: AtomicBool,
 }
 
 impl Lane {
-    pub(crate) fn push(&self, queued: Queued) {
+    pub(crate) fn push(&self, queued: Laned) {
         self.queue.push(queued);
         // Pairs with the fence of `leave`.
         fence(Ordering::SeqCst);
@@ -119,7 +130,7 @@ impl Lane {
     }
 
     /// The next one; for who has entered.
-    pub(crate) fn next(&self) -> Option<Queued> {
+    pub(crate) fn next(&self) -> Option<Laned> {
         self.queue.pop()
     }
 
@@ -161,6 +172,8 @@ impl Core {
             again: SegQueue::new(),
             cheap: SegQueue::new(),
             expensive: SegQueue::new(),
+            series: Table::new(VecDeque::new()),
+            series_left: AtomicUsize::new(0),
             views: SegQueue::new(),
             lane: Lane::default(),
             spares: ArrayQueue::new(MAX_READY),
@@ -233,16 +246,52 @@ impl Core {
     }
 
     /// Queues what has its tickets already, in commit order.
-    pub(crate) fn queue_by_class(&self, queued: impl Into<Queued>) {
-        let queued = queued.into();
-        let handled = match &queued {
-            Queued::Task(task) => task.job.handled(),
-            Queued::Series(series) => series.handled(),
-        };
-        match handled.cost().class() {
-            Class::Cheap => self.cheap.push(queued),
-            Class::Expensive => self.expensive.push(queued),
+    pub(crate) fn queue_by_class(&self, task: Box<Task>) {
+        match task.job.handled().cost().class() {
+            Class::Cheap => self.cheap.push(task),
+            Class::Expensive => self.expensive.push(task),
         }
+    }
+
+    /// Queues a series, in commit order.
+    pub(crate) fn queue_series(&self, series: Arc<dyn Series>) {
+        let mut queue = self.series.lock();
+        queue.push_back(series);
+        self.series_left.store(queue.len(), Ordering::Relaxed);
+    }
+
+    /// Moves a series into the serial lane, unless that was done.
+    pub(crate) fn lane_series(&self, series: &Arc<dyn Series>) {
+        let mut queue = self.series.lock();
+        let before = queue.len();
+        queue.retain(|queued| queued.ticket(0) != series.ticket(0));
+        self.series_left.store(queue.len(), Ordering::Relaxed);
+        if queue.len() < before {
+            self.lane.push(Laned::Series(Arc::clone(series)));
+        }
+    }
+
+    /// Some members of the first series. It stays where it is while it has more, so that no worker
+    /// finds nothing to do because another one has it in hand.
+    fn members(&self) -> Option<Work> {
+        if self.series_left.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut queue = self.series.lock();
+        let mut work = None;
+        while let Some(first) = queue.front()
+            && work.is_none()
+        {
+            let members = first.claim(MEMBERS);
+            if !members.is_empty() {
+                work = Some(Work::Members(Arc::clone(first), members));
+            }
+            if work.is_none() || !queue.front().is_some_and(|first| first.has_more()) {
+                queue.pop_front();
+            }
+        }
+        self.series_left.store(queue.len(), Ordering::Relaxed);
+        work
     }
 
     /// Queues a task that is to be run once more, and sees to it that somebody does.
@@ -276,18 +325,20 @@ impl Core {
             return Some(Work::Lane);
         }
         if *cheap_run < schedule::CHEAP_IN_A_ROW
-            && let Some(queued) = self.cheap.pop()
+            && let Some(task) = self.cheap.pop()
         {
             *cheap_run += 1;
-            return Some(queued.work());
+            return Some(Work::Task(task));
         }
         *cheap_run = 0;
-        self.expensive.pop().or_else(|| self.cheap.pop()).map(Queued::work)
+        let expensive = self.expensive.pop().map(Work::Task);
+        expensive.or_else(|| self.members()).or_else(|| self.cheap.pop().map(Work::Task))
     }
 
     /// Whether a worker would find something, as far as this thread can see.
     pub(crate) fn has_work(&self) -> bool {
         !(self.cheap.is_empty()
+            && self.series_left.load(Ordering::Relaxed) == 0
             && self.expensive.is_empty()
             && self.again.is_empty()
             && self.alone.is_empty()
@@ -463,27 +514,7 @@ pub(crate) fn contained_drop<T>(value: T) {
     }
 }
 
-impl From<Box<Task>> for Queued {
-    fn from(task: Box<Task>) -> Self {
-        Queued::Task(task)
-    }
-}
-
-impl Queued {
-    pub(crate) fn work(self) -> Work {
-        match self {
-            Queued::Task(task) => Work::Task(task),
-            Queued::Series(series) => Work::Series(series),
-        }
-    }
-
-    /// Whether it belongs in the serial lane now.
-    pub(crate) fn in_lane(&self, now_ns: u64) -> bool {
-        match self {
-            Queued::Task(task) => {
-                task.job.kind() != Kind::Read && task.job.handled().heat.in_lane(now_ns)
-            }
-            Queued::Series(series) => series.handled().heat.in_lane(now_ns),
-        }
-    }
+/// Whether a task belongs in the serial lane now.
+pub(crate) fn task_in_lane(task: &Task, now_ns: u64) -> bool {
+    task.job.kind() != Kind::Read && task.job.handled().heat.in_lane(now_ns)
 }

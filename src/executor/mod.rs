@@ -234,7 +234,7 @@ impl Executor {
         let batch = match &self.core.arrival {
             None => {
                 let batch = admit(self.core.tickets(count));
-                self.core.queue_by_class(Queued::Series(Arc::clone(&batch) as Arc<dyn Series>));
+                self.core.queue_series(Arc::clone(&batch) as Arc<dyn Series>);
                 batch
             }
             Some(arrival) => {

@@ -1,7 +1,7 @@
 //! Running tasks on one thread: a worker's, or the loop's for inline batches.
 
 use super::{
-    core::{Core, Queued, READY_PAUSE, Work},
+    core::{Core, Laned, MEMBERS, READY_PAUSE, Work, task_in_lane},
     job::{Ended, How, Kind, Task, Verdict},
     schedule::{Class, Next},
     series::Series,
@@ -25,8 +25,6 @@ const KEEP_HOLD_NS: u64 = 50_000;
 const GATHER_NS: u64 = 20_000;
 /// How many attempts wait for the baton at most before they are made READY.
 const GATHER: usize = 8;
-/// How many members of a series are run before a worker looks at what else there is.
-const MEMBERS: usize = 16;
 /// How long a worker stays in the serial lane while other work waits.
 const LANE_NS: u64 = 100_000;
 
@@ -108,9 +106,8 @@ impl Runner {
             self.core.wake_one();
         }
         match work {
-            Work::Task(task) => self.begin_queued(Queued::Task(task)),
-            Work::Series(series) => self.begin_queued(Queued::Series(series)),
-            Work::Members(series, members) => self.members(&series, members),
+            Work::Task(task) => self.begin_queued(Laned::Task(task)),
+            Work::Members(series, members) => self.begin_queued(Laned::Members(series, members)),
             Work::Lane => self.lane(),
             Work::View(task, attempt) => self.view_in_turn(task, attempt),
             Work::Turn => self.serve(),
@@ -127,32 +124,42 @@ impl Runner {
     }
 
     /// Runs what was queued, unless it belongs in the serial lane.
-    fn begin_queued(&mut self, queued: Queued) {
+    fn begin_queued(&mut self, work: Laned) {
         let now = now_ns();
-        if self.core.threads > 1 && self.core.arrival.is_none() && queued.in_lane(now) {
+        let laned = match &work {
+            Laned::Task(task) => task_in_lane(task, now),
+            Laned::Members(series, _) | Laned::Series(series) => series.handled().heat.in_lane(now),
+        };
+        if laned && self.core.threads > 1 && self.core.arrival.is_none() {
             self.commit_gathered();
-            self.core.lane.push(queued);
+            if let Laned::Members(series, _) = &work {
+                self.core.lane_series(series);
+            }
+            self.core.lane.push(work);
             if self.core.lane.enter() {
                 self.lane();
             }
-            return;
+        } else {
+            self.run_queued(work, now);
         }
-        self.run_queued(queued, now);
     }
 
-    fn run_queued(&mut self, queued: Queued, now: u64) {
-        match queued {
-            Queued::Task(task) => {
+    fn run_queued(&mut self, work: Laned, now: u64) {
+        match work {
+            Laned::Task(task) => {
                 self.run(task, now);
             }
-            Queued::Series(series) => {
+            Laned::Members(series, members) => self.members(&series, members),
+            Laned::Series(series) => {
                 let members = series.claim(MEMBERS);
-                if series.has_more() {
-                    // Back before the run, so that others can take part.
-                    self.core.queue_by_class(Queued::Series(Arc::clone(&series)));
+                self.members(&series, members);
+                if !series.has_more() {
+                } else if series.handled().heat.in_lane(now) {
+                    self.core.lane.push(Laned::Series(series));
+                } else {
+                    self.core.queue_series(series);
                     self.core.wake_one();
                 }
-                self.members(&series, members);
             }
         }
     }
@@ -162,24 +169,8 @@ impl Runner {
         let began = now_ns();
         let mut now = began;
         loop {
-            while let Some(queued) = self.core.lane.next() {
-                if !queued.in_lane(now) {
-                    self.core.queue_by_class(queued);
-                    self.core.wake_one();
-                    continue;
-                }
-                match queued {
-                    Queued::Task(task) => {
-                        self.run(task, now);
-                    }
-                    Queued::Series(series) => {
-                        let members = series.claim(MEMBERS);
-                        if series.has_more() {
-                            self.core.lane.push(Queued::Series(Arc::clone(&series)));
-                        }
-                        self.members(&series, members);
-                    }
-                }
+            while let Some(work) = self.core.lane.next() {
+                self.run_queued(work, now);
                 while let Some(task) = self.again.pop() {
                     self.run(task, now_ns());
                 }
