@@ -85,7 +85,7 @@ pub use ::http::{HeaderName, HeaderValue, Method, StatusCode};
 pub use event_loop::{Handle, Loop, TimerId};
 #[cfg(not(loom))]
 pub use executor::{
-    Executor, ExecutorBuilder, MAX_THREADS, Order, Pair, Panicked, Stats, Transact,
+    Executor, ExecutorBuilder, Failure, MAX_THREADS, Order, Pair, Panicked, Stats, Transact,
 };
 #[cfg(not(loom))]
 pub use transaction::{atomically, snapshot, try_atomically};

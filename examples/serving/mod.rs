@@ -2,16 +2,17 @@
 
 use crate::flags::{Flags, fail};
 use std::io::Write;
-use txloop::{App, ErrorKind, MAX_THREADS};
+use txloop::{App, ErrorKind, MAX_THREADS, Order};
 
 /// The flags of every example server.
-pub(crate) const FLAGS: [(&str, &str); 3] =
-    [("listen", "127.0.0.1:8888"), ("threads", ""), ("log", "")];
+pub(crate) const FLAGS: [(&str, &str); 4] =
+    [("listen", "127.0.0.1:8888"), ("threads", ""), ("order", "commit"), ("log", "")];
 
 /// The part of the help text about [`FLAGS`].
 pub(crate) const USAGE: &str =
     "  --listen ADDR   where to listen (127.0.0.1:8888; port 0 picks a free one)
   --threads N     how many handlers can run at once (all cores)
+  --order ORDER   commit, or arrival: as one thread would have answered (commit)
   --log FILE      write a conflict log, for stm-log (or set TXLOOP_LOG)
   --help          this text";
 
@@ -32,6 +33,10 @@ pub(crate) fn serve(app: App, flags: &Flags, try_these: &[&str]) {
     if flags.optional("threads").is_some() {
         app = app.threads(flags.number("threads", 1..=MAX_THREADS as u64) as usize);
     }
+    app = app.order(match flags.one_of("order", &["commit", "arrival"]) {
+        "arrival" => Order::Arrival,
+        _ => Order::Commit,
+    });
     if let Some(file) = flags.optional("log") {
         app = app.log(file);
     }

@@ -22,6 +22,16 @@ const COLLECT_EVERY: usize = 1;
 const SECOND_LOOKS: usize = 16;
 /// The same for a collection by an idle thread.
 const SECOND_LOOKS_IDLE: usize = 1024;
+/// How many written cells are pruned together: a scan reads a line of every other thread's.
+#[cfg(not(loom))]
+const PRUNE_TOGETHER: usize = 16;
+#[cfg(loom)]
+const PRUNE_TOGETHER: usize = 1;
+/// After how many holds there is a scan although little was written.
+#[cfg(not(loom))]
+const LOOK_EVERY: usize = 16;
+#[cfg(loom)]
+const LOOK_EVERY: usize = 0;
 /// How many unlinked versions are freed together.
 #[cfg(not(loom))]
 const RETIRE_TOGETHER: usize = 16;
@@ -48,7 +58,7 @@ pub(crate) struct Store {
 /// What only the holder of the baton touches.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// Cells that got a new version in this hold.
+    /// Cells that got a new version since the last scan. They are pruned before any cell is freed.
     touched: Vec<CellRef>,
     /// Those of them that attempts may be parked on, since the last look at it.
     waited: Vec<CellRef>,
@@ -62,6 +72,8 @@ pub(crate) struct Held {
     /// Dropped cells, each batch with the watermark at which it was taken from limbo.
     dropped: VecDeque<(u64, Vec<CellRef>)>,
     active: Active,
+    /// How many holds have ended since the last scan.
+    looked: usize,
 }
 
 /// What a hold leaves to be freed after the baton is let go.
@@ -89,6 +101,7 @@ impl Store {
                     second_look: VecDeque::new(),
                     dropped: VecDeque::new(),
                     active: Active::new(),
+                    looked: 0,
                 }),
                 limbo: Limbo::new(),
                 dropped: AtomicUsize::new(0),
@@ -180,6 +193,12 @@ impl Store {
             return Spoils::default();
         }
         let mut spoils = Spoils::default();
+        if !flush && held.touched.len() < PRUNE_TOGETHER && held.looked < LOOK_EVERY {
+            held.looked += 1;
+            spoils.more = true;
+            return spoils;
+        }
+        held.looked = 0;
         held.scan(&self.registry);
         if held.retired.len() >= RETIRE_TOGETHER || flush || !held.stood_on.is_empty() {
             held.release_unlinked(&mut spoils.versions);
@@ -220,7 +239,8 @@ impl Store {
 
 impl Held {
     fn has_garbage(&self) -> bool {
-        !(self.retired.is_empty()
+        !(self.touched.is_empty()
+            && self.retired.is_empty()
             && self.stood_on.is_empty()
             && self.second_look.is_empty()
             && self.dropped.is_empty())

@@ -7,6 +7,7 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::transaction::{
     Snapshot, Transaction,
     attempt::Spare,
+    cancel::{Cancel, Why},
     commit::{Finish, Outcome},
     inputs::wall_ns,
     outbox::Home,
@@ -78,7 +79,7 @@ pub(crate) enum How {
     /// The panic that ended it.
     Panicked(Panicked),
     /// It was taken back before it could commit.
-    Cancelled,
+    TakenBack(Why),
 }
 
 /// One handler with its input. Calls into user code are made by the executor only.
@@ -95,8 +96,10 @@ pub(crate) trait Job: Send {
     fn attempt(&mut self, _tx: &Transaction) -> Verdict {
         Verdict::Commit
     }
-    /// It is about to be parked under this number. Runs no user code.
-    fn parked(&mut self, _id: ParkedId) {}
+    /// By what it can be taken back.
+    fn cancel(&self) -> Option<&Arc<Cancel>> {
+        None
+    }
     /// The end, on any thread. Runs no user code; the executor drops the job where that may run.
     fn ended(&mut self, ended: Ended);
     /// Becomes another member of its series. Runs no user code.
@@ -162,11 +165,11 @@ impl Finish for Task {
         self.decided(outcome);
     }
 
-    fn parked(&mut self, id: ParkedId) {
+    fn parks(&mut self, id: ParkedId) -> bool {
         let core = Arc::clone(&self.core);
         core.ready_left(self);
         core.parks();
-        self.job.parked(id);
+        !self.job.cancel().is_some_and(|cancel| cancel.parks(id))
     }
 
     fn woken(mut self: Box<Self>, wake: Wake) {
@@ -178,16 +181,24 @@ impl Finish for Task {
                 self.now_ns = wall_ns();
                 core.queue_again(self);
             }
-            Wake::Cancelled => {
-                let version = self.first_snapshot;
-                core.ledger.cancelled(&self);
-                self.end_elsewhere(version, How::Cancelled);
-            }
+            Wake::Cancelled => self.take_back(),
         }
     }
 }
 
 impl Task {
+    /// Why it was taken back, if it was.
+    pub(crate) fn taken_back(&self) -> Option<Why> {
+        self.job.cancel().and_then(|cancel| cancel.why())
+    }
+
+    /// Ends it as taken back, where no user code may run.
+    pub(crate) fn take_back(self: Box<Self>) {
+        let (version, why) = (self.first_snapshot, self.taken_back().unwrap_or(Why::Cancelled));
+        self.core.ledger.cancelled(&self);
+        self.end_elsewhere(version, How::TakenBack(why));
+    }
+
     /// Acts on an outcome where no user code may run.
     pub(crate) fn decided(mut self: Box<Self>, outcome: Outcome) {
         match outcome {

@@ -16,10 +16,11 @@ pub(crate) mod schedule;
 mod series;
 mod transact;
 mod turns;
+mod watch;
 mod worker;
 
 pub use ledger::{Pair, Stats};
-pub use transact::{Panicked, Transact};
+pub use transact::{Failure, Panicked, Transact};
 
 use self::core::{Core, Queued};
 use crate::conflict_log::Log;

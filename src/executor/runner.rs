@@ -75,6 +75,10 @@ impl Runner {
         if self.core.arrival.is_some() {
             return self.arrive(task);
         }
+        if task.taken_back().is_some() {
+            task.take_back();
+            return began_ns;
+        }
         match task.job.kind() {
             Kind::Read => {
                 let attempt = self.begin(&mut task);
@@ -236,7 +240,11 @@ impl Runner {
         let handler = task.job.handled().label;
         let (seed, ticket, now_ns) = (self.core.seed, task.ticket, task.now_ns);
         let admission = Some(Admission { seed, ticket, now_ns });
-        let attempt = spare.handler(handler, admission, task.job.home()).begin();
+        // To leave a handler costs microseconds, so a short one is let run.
+        let long = task.job.handled().cost().is_long();
+        let cancel = task.job.cancel().filter(|_| long).cloned();
+        let home = task.job.home();
+        let attempt = spare.handler(handler, admission, cancel, home).begin();
         if task.failures == 0 {
             task.first_snapshot = attempt.view.snapshot();
         }
@@ -257,6 +265,7 @@ impl Runner {
                 self.view_to_park(task);
                 return now;
             }
+            Ran::TakenBack => unreachable!("a snapshot is not taken back"),
         };
         let version = attempt.view.snapshot();
         self.keep(attempt.end());
@@ -282,6 +291,7 @@ impl Runner {
                 return;
             }
             Ran::Answer(()) => (Booked::ReadOnly, How::Done),
+            Ran::TakenBack => unreachable!("a snapshot is not taken back"),
         };
         let version = attempt.view.snapshot();
         self.keep(attempt.end());
@@ -312,6 +322,7 @@ impl Runner {
                 return Some(task);
             }
             Ran::Left(_) => self.view_to_park(task),
+            Ran::TakenBack => unreachable!("a snapshot is not taken back"),
             Ran::Panic(panic) => {
                 self.ran(&mut task);
                 let how = How::Panicked(Panicked::contain(panic));
@@ -337,6 +348,10 @@ impl Runner {
             }
             Ran::Answer(Verdict::Commit) => self.commit(task, attempt, now),
             Ran::Left(left) => self.park(task, attempt, Wish::Park(left)),
+            Ran::TakenBack => {
+                self.keep(attempt.discard());
+                task.take_back();
+            }
             undone => {
                 // Opaque: what made it panic or roll back was there at its snapshot, its place.
                 let (booked, how) = undone_as(undone);
@@ -490,6 +505,11 @@ impl Runner {
                 if let Err((owner, spare, outcome)) = hold.park(attempt, left, task) {
                     owner.finish(spare, outcome);
                 }
+                return;
+            }
+            Ran::TakenBack => {
+                self.keep(attempt.discard());
+                task.take_back();
                 return;
             }
             undone => {

@@ -7,6 +7,8 @@ pub(crate) const CHEAP_NS: u64 = 20_000;
 /// What the loop thread spends on handlers in one turn before it hands the rest to a worker. Waking
 /// a sleeping worker costs about as much.
 pub(crate) const INLINE_NS: u64 = 10_000;
+/// A handler that takes at least so long is left at a read when it has been taken back.
+pub(crate) const LONG_NS: u64 = 1_000_000;
 /// How many cheap handlers a worker runs in a row before it takes an expensive one that waits.
 pub(crate) const CHEAP_IN_A_ROW: u32 = 16;
 
@@ -40,6 +42,11 @@ impl Cost {
 }
 
 impl Cost {
+    /// Whether a run is worth being broken off; unknown counts as long.
+    pub(crate) fn is_long(self) -> bool {
+        self.0 == 0 || self.0 >= LONG_NS
+    }
+
     /// Whether this is news to those who know `other`: another class, or an eighth more or less.
     pub(crate) fn differs(self, other: Cost) -> bool {
         self.class() != other.class() || self.0.abs_diff(other.0) > other.0 / 8

@@ -1,13 +1,25 @@
-//! A closure given to an executor, and the answer that comes back.
+//! A closure given to an executor, and the answer that comes back: by waiting, or as a future.
 
 use super::job::{Ended, Handled, How, Job, Kind, Verdict};
+use super::watch;
 use crate::cell::deferred;
-use crate::sync::Arc;
-use crate::transaction::{Transaction, commit::Payload};
+use crate::sync::{
+    Arc, Table,
+    thread::{self, Thread},
+};
+use crate::transaction::{
+    Transaction,
+    cancel::{Cancel, Why},
+    commit::Payload,
+};
 use std::{
     any::Any,
     fmt,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 /// The closure panicked; nothing of what it did remains.
@@ -47,32 +59,147 @@ impl fmt::Display for Panicked {
 
 impl std::error::Error for Panicked {}
 
-type Answer<R> = (Result<R, Panicked>, u64);
+/// Why a [`Transact`] has no answer. In every case nothing of the transaction remains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The closure panicked.
+    Panicked(Panicked),
+    /// It was cancelled before it committed.
+    Cancelled,
+    /// It did not commit before its deadline.
+    Late,
+}
 
-/// A transaction under way on an [`Executor`](super::Executor). Dropping it does not cancel.
-#[must_use = "the answer comes with `wait`"]
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Panicked(panicked) => panicked.fmt(f),
+            Failure::Cancelled => f.write_str("the transaction was cancelled"),
+            Failure::Late => f.write_str("the transaction did not commit before its deadline"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+type Answer<R> = (Result<R, Failure>, u64);
+
+/// Where the answer comes in.
+struct Reply<R>(Table<State<R>>);
+
+enum State<R> {
+    Open(Listener),
+    Answered(Answer<R>),
+    Taken,
+}
+
+/// Who waits.
+enum Listener {
+    Nobody,
+    Thread(Thread),
+    Task(Waker),
+}
+
+impl<R> Reply<R> {
+    /// Leaves the answer, or gives it back if nobody will ever take it. Runs no user code: the
+    /// waker of a task may be anything, so it is called later.
+    fn answer(&self, answer: Answer<R>) {
+        let before = mem::replace(&mut *self.0.lock(), State::Answered(answer));
+        match before {
+            State::Open(Listener::Thread(thread)) => thread.unpark(),
+            State::Open(Listener::Task(waker)) => {
+                deferred::push(deferred::Deferred::Run(Box::new(move || waker.wake())));
+            }
+            _ => {}
+        }
+    }
+
+    /// The answer, or a note who waits for it.
+    fn take(&self, listener: impl FnOnce() -> Listener) -> Option<Answer<R>> {
+        let mut state = self.0.lock();
+        match mem::replace(&mut *state, State::Taken) {
+            State::Answered(answer) => Some(answer),
+            State::Open(_) => {
+                *state = State::Open(listener());
+                None
+            }
+            State::Taken => panic!("a transaction's answer is taken once"),
+        }
+    }
+}
+
+/// A transaction under way on an [`Executor`](super::Executor): wait for it with
+/// [`Transact::wait`], or `.await` it on any async runtime, since it is a plain future.
+///
+/// Dropping it does not cancel; see [`Transact::cancel_on_drop`].
+#[must_use = "the answer comes with `wait` or `.await`"]
 pub struct Transact<R> {
-    answer: Receiver<Answer<R>>,
+    reply: Arc<Reply<R>>,
+    cancel: Arc<Cancel>,
+    cancel_on_drop: bool,
 }
 
 impl<R> Transact<R> {
-    /// Waits for the answer.
+    /// Waits for the answer on this thread.
     ///
     /// # Errors
-    /// When the closure panicked.
+    /// When the closure panicked, or was taken back before it committed.
     ///
     /// # Panics
     /// When called on the only thread that could run it, it waits for ever; it does not panic.
-    pub fn wait(self) -> Result<R, Panicked> {
+    pub fn wait(self) -> Result<R, Failure> {
         self.wait_at().0
     }
 
     /// The answer, and its place in the serial order.
     #[doc(hidden)]
-    pub fn wait_at(self) -> (Result<R, Panicked>, u64) {
-        match self.answer.recv() {
-            Ok(answer) => answer,
-            Err(_) => unreachable!("an executor ends every job that it accepted"),
+    pub fn wait_at(self) -> (Result<R, Failure>, u64) {
+        loop {
+            if let Some(answer) = self.reply.take(|| Listener::Thread(thread::current())) {
+                return answer;
+            }
+            thread::park();
+        }
+    }
+
+    /// Takes the transaction back if it has not committed: queued or parked it ends at once, and
+    /// running at its next read. Its answer is then [`Failure::Cancelled`].
+    pub fn cancel(&self) {
+        self.cancel.cancel(Why::Cancelled);
+    }
+
+    /// Has it taken back if it has not committed after `limit`: its answer is then
+    /// [`Failure::Late`]. The limit is kept to about a millisecond.
+    pub fn within(self, limit: Duration) -> Self {
+        watch::cancel_after(limit, &self.cancel);
+        self
+    }
+
+    /// Has it taken back when this is dropped before the answer is there, as when the client of an
+    /// async server has gone.
+    pub fn cancel_on_drop(mut self) -> Self {
+        self.cancel_on_drop = true;
+        self
+    }
+}
+
+impl<R> Future for Transact<R> {
+    type Output = Result<R, Failure>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = context.waker().clone();
+        match self.reply.take(|| Listener::Task(waker)) {
+            Some((answer, _)) => Poll::Ready(answer),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<R> Drop for Transact<R> {
+    fn drop(&mut self) {
+        if self.cancel_on_drop {
+            self.cancel.cancel(Why::Cancelled);
         }
     }
 }
@@ -86,11 +213,12 @@ impl<R> fmt::Debug for Transact<R> {
 struct Closure<F, R> {
     f: F,
     handled: Arc<Handled>,
+    cancel: Arc<Cancel>,
     /// The answer of the last attempt.
     answer: Option<R>,
     /// Answers of attempts that did not stand, dropped with the job.
     stale: Vec<R>,
-    reply: SyncSender<Answer<R>>,
+    reply: Arc<Reply<R>>,
 }
 
 /// A job for `f`, and where its answer comes.
@@ -98,9 +226,11 @@ pub(crate) fn job<R: Send + 'static>(
     name: &str,
     f: impl Fn(&Transaction) -> R + Send + Sync + 'static,
 ) -> (Box<dyn Job>, Transact<R>) {
-    let (reply, answer) = sync_channel(1);
-    let handled = Handled::new(name);
-    (Box::new(Closure { f, handled, answer: None, stale: Vec::new(), reply }), Transact { answer })
+    let reply = Arc::new(Reply(Table::new(State::Open(Listener::Nobody))));
+    let (handled, cancel) = (Handled::new(name), Arc::new(Cancel::new()));
+    let transact =
+        Transact { reply: Arc::clone(&reply), cancel: Arc::clone(&cancel), cancel_on_drop: false };
+    (Box::new(Closure { f, handled, cancel, answer: None, stale: Vec::new(), reply }), transact)
 }
 
 impl<F, R> Job for Closure<F, R>
@@ -116,6 +246,10 @@ where
         Kind::Write
     }
 
+    fn cancel(&self) -> Option<&Arc<Cancel>> {
+        Some(&self.cancel)
+    }
+
     fn attempt(&mut self, tx: &Transaction) -> Verdict {
         self.stale.extend(self.answer.take());
         self.answer = Some((self.f)(tx));
@@ -123,17 +257,22 @@ where
     }
 
     fn ended(&mut self, ended: Ended) {
-        let answer = match (ended.how, self.answer.take()) {
-            (How::Done, Some(answer)) => Ok(answer),
-            (How::Panicked(panicked), last) => {
+        let last = self.answer.take();
+        let answer = match ended.how {
+            How::Done => match last {
+                Some(answer) => Ok(answer),
+                None => unreachable!("an attempt that stands has an answer"),
+            },
+            undone => {
                 self.stale.extend(last);
-                Err(panicked)
+                Err(match undone {
+                    How::Panicked(panicked) => Failure::Panicked(panicked),
+                    How::TakenBack(Why::Late) => Failure::Late,
+                    _ => Failure::Cancelled,
+                })
             }
-            _ => unreachable!("an attempt that ends without a panic has an answer"),
         };
-        if let Err(unsent) = self.reply.send((answer, ended.version)) {
-            // Nobody waits any more: the answer is dropped with the job, where that may be done.
-            self.stale.extend(unsent.0.0);
-        }
+        // If nobody waits any more, the answer is dropped with the last of the two owners.
+        self.reply.answer((answer, ended.version));
     }
 }

@@ -117,14 +117,19 @@ impl Runner {
                     self.write_alone(hold, task);
                 }
             },
+            Turn::Woken(task) | Turn::Ticket(Arrived::Waits(task))
+                if task.taken_back().is_some() =>
+            {
+                task.take_back();
+            }
             Turn::Woken(mut task) | Turn::Ticket(Arrived::Waits(mut task)) => {
                 task.began_ns = now_ns();
                 self.write_alone(hold, task);
             }
         }
         // In this very place, before the next ticket.
-        for owner in hold.take_woken() {
-            owner.woken(crate::transaction::parked::Wake::Written);
+        for (owner, wake) in hold.take_woken() {
+            owner.woken(wake);
         }
         if is_ticket {
             self.arrival().next_ticket();

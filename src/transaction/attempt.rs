@@ -1,6 +1,7 @@
 //! One run of a handler, from its snapshot to its outcome, and what is kept between runs.
 
 use super::{
+    cancel::Cancel,
     inputs::{Admission, Inputs},
     outbox::{Home, Outbox},
 };
@@ -22,6 +23,8 @@ pub(crate) struct Logs {
     pub(crate) handler: Label,
     /// Time, chance and names.
     pub(crate) inputs: Inputs,
+    /// By what the handler can be taken back while it runs.
+    pub(crate) cancel: Option<Arc<Cancel>>,
     /// The loop that callbacks and timers go to.
     pub(crate) home: Option<Arc<dyn Home>>,
 }
@@ -57,8 +60,10 @@ impl Spare {
         mut self,
         handler: Label,
         admission: Option<Admission>,
+        cancel: Option<Arc<Cancel>>,
         home: Option<Arc<dyn Home>>,
     ) -> Self {
+        self.logs.cancel = cancel;
         self.logs.handler = handler;
         self.logs.inputs.admit(admission);
         self.logs.home = home;

@@ -9,11 +9,13 @@ use super::view::{Mode, Transaction};
 use crate::cell::{deferred, logs::WriteMark};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
-/// Where a handler was left.
+/// Why and where a handler was left.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Left {
     /// The call that left it, for the report of parked handlers.
     pub(crate) place: &'static Location<'static>,
+    /// Whether it was taken back and is not to be run again.
+    pub(crate) taken_back: bool,
 }
 
 /// The payload with which a handler is left.
@@ -66,8 +68,8 @@ impl Transaction {
     /// # Panics
     /// It leaves by unwinding, with a payload of the library that never reaches the panic hook:
     /// destructors run, and catching it does not change the outcome. A handler that has read no
-    /// cell ends with a panic, since nothing could wake it. Inside a [`Snapshot`](crate::Snapshot), use
-    /// its own `retry`.
+    /// cell ends with a panic, since nothing could wake it. Inside a [`Snapshot`](crate::Snapshot),
+    /// use its own `retry`.
     ///
     /// # Re-run
     /// That is what it is for.
@@ -97,7 +99,17 @@ impl Transaction {
     /// Notes that the handler is left.
     #[track_caller]
     pub(super) fn leave(&self) {
-        self.left.set(Some(Left { place: Location::caller() }));
+        self.left.set(Some(Left { place: Location::caller(), taken_back: false }));
+    }
+
+    /// At a read of a handler that can be taken back: leaves it if it was. Not while it unwinds
+    /// already: a destructor that reads must not be left by a second unwinding.
+    pub(super) fn leave_if_taken_back(&self, place: &'static Location<'static>) {
+        let cancel = self.attempt.logs.cancel.as_ref();
+        if cancel.is_some_and(|cancel| cancel.why().is_some()) && !std::thread::panicking() {
+            self.left.set(Some(Left { place, taken_back: true }));
+            unwind()
+        }
     }
 
     /// Goes on if `ok`, else [`Transaction::retry`].
@@ -144,7 +156,14 @@ impl Transaction {
         let savepoint = Savepoint::begin(self);
         let before = self.left.take();
         let result = catch_unwind(AssertUnwindSafe(|| a(self)));
-        let left = self.left.replace(before);
+        let left = self.left.take();
+        if left.is_some_and(|left| left.taken_back) {
+            // No alternative will do.
+            self.left.set(left);
+            drop(savepoint);
+            unwind();
+        }
+        self.left.set(before);
         match (result, left) {
             (Ok(answer), None) => {
                 savepoint.keep();

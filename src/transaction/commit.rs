@@ -10,7 +10,7 @@ use super::{
     choice::Left,
     conflict::Conflict,
     forbid,
-    parked::{self, MAX_PARKED, ParkedId, Wake},
+    parked::{self, MAX_PARKED, ParkedId, Refusal, Wake},
 };
 use crate::cell::{
     slot::{ALONE, Guard, Linked, ReadyList, WORK},
@@ -62,8 +62,9 @@ pub(crate) enum Wish {
 pub(crate) trait Finish: Send {
     /// Takes the outcome. Called after the hold, without the baton.
     fn finish(self: Box<Self>, spare: Spare, outcome: Outcome);
-    /// Learns under which number it is about to be parked. Called with the baton.
-    fn parked(&mut self, id: ParkedId);
+    /// Learns under which number it is about to be parked; false if it must not be, then it is
+    /// woken as cancelled. Called with the baton.
+    fn parks(&mut self, id: ParkedId) -> bool;
     /// Is parked no longer. Called without the baton.
     fn woken(self: Box<Self>, wake: Wake);
 }
@@ -173,8 +174,11 @@ pub(crate) fn request_alone(first_snapshot: u64, request: Box<dyn Alone>) {
 pub(crate) struct Hold {
     guard: Guard<Held>,
     /// Whom the commits of this hold have woken.
-    woken: Vec<Box<dyn Finish>>,
+    woken: Woken,
 }
+
+/// Attempts that are parked no longer, and why.
+pub(crate) type Woken = Vec<(Box<dyn Finish>, Wake)>;
 
 impl Hold {
     /// Takes the baton if it is free.
@@ -202,16 +206,16 @@ impl Hold {
 
     /// Parks an attempt that logged its reads, or gives its owner back with the outcome.
     pub(crate) fn park(
-        &self,
+        &mut self,
         attempt: Attempt,
         left: Left,
         owner: Box<dyn Finish>,
     ) -> Result<(), (Box<dyn Finish>, Spare, Outcome)> {
-        park_one(&self.guard, attempt, left, owner)
+        park_one(&self.guard, attempt, left, owner, &mut self.woken)
     }
 
     /// Whom the commits of this hold have woken so far, in the order in which they were parked.
-    pub(crate) fn take_woken(&mut self) -> Vec<Box<dyn Finish>> {
+    pub(crate) fn take_woken(&mut self) -> Woken {
         std::mem::take(&mut self.woken)
     }
 
@@ -232,7 +236,7 @@ impl Hold {
 fn commit_one(
     guard: &mut Guard<Held>,
     mut attempt: Attempt,
-    woken: &mut Vec<Box<dyn Finish>>,
+    woken: &mut Woken,
 ) -> (Spare, Outcome) {
     if attempt.wrote_nothing() {
         // Its snapshot is its place; it came here to open its effects behind those of every
@@ -279,6 +283,7 @@ fn park_one(
     attempt: Attempt,
     left: Left,
     owner: Box<dyn Finish>,
+    cancelled: &mut Woken,
 ) -> Result<(), (Box<dyn Finish>, Spare, Outcome)> {
     if let Err(stale) = attempt.logs.reads.validate(attempt.view.snapshot(), guard) {
         return Err((owner, attempt.end(), Outcome::Failed(stale.into())));
@@ -295,7 +300,12 @@ fn park_one(
             drop(attempt.end());
             Ok(())
         }
-        Err(owner) => {
+        Err((owner, Refusal::Cancelled)) => {
+            drop(attempt.end());
+            cancelled.push((owner, Wake::Cancelled));
+            Ok(())
+        }
+        Err((owner, Refusal::TooMany)) => {
             let why = format!("retry while {MAX_PARKED} handlers are parked already");
             Err((owner, attempt.end(), refuse(why)))
         }
@@ -303,7 +313,7 @@ fn park_one(
 }
 
 /// Goes on with the baton until nothing is READY, then lets go. `woken` are told afterwards.
-fn hold(mut guard: Guard<Held>, mut woken: Vec<Box<dyn Finish>>) {
+fn hold(mut guard: Guard<Held>, mut woken: Woken) {
     let mut backlog = Backlog::new();
     loop {
         // (C3)
@@ -317,8 +327,8 @@ fn hold(mut guard: Guard<Held>, mut woken: Vec<Box<dyn Finish>>) {
         for (owner, spare, outcome) in finished {
             owner.finish(spare, outcome);
         }
-        for owner in woken.drain(..) {
-            owner.woken(Wake::Written);
+        for (owner, wake) in woken.drain(..) {
+            owner.woken(wake);
         }
         if !work_left && backlog.is_empty() {
             return;
@@ -340,11 +350,7 @@ type Finished = Vec<(Box<dyn Finish>, Spare, Outcome)>;
 
 /// One hold's share of the backlog: at least one, at most [`HOLD_COMMITS`], until somebody wants to
 /// run alone or [`HOLD_NS`] are over.
-fn commit_some(
-    guard: &mut Guard<Held>,
-    backlog: &mut Backlog,
-    woken: &mut Vec<Box<dyn Finish>>,
-) -> Finished {
+fn commit_some(guard: &mut Guard<Held>, backlog: &mut Backlog, woken: &mut Woken) -> Finished {
     let began = now_ns();
     let mut finished = Vec::with_capacity(backlog.len().min(HOLD_COMMITS));
     let mut taken = 0;
@@ -356,7 +362,9 @@ fn commit_some(
                 let (spare, outcome) = commit_one(guard, attempt, woken);
                 finished.push((owner, spare, outcome));
             }
-            Wish::Park(left) => finished.extend(park_one(guard, attempt, left, owner).err()),
+            Wish::Park(left) => {
+                finished.extend(park_one(guard, attempt, left, owner, woken).err());
+            }
         }
         taken += 1;
         let full = taken == HOLD_COMMITS || guard.flagged(ALONE);
@@ -463,7 +471,9 @@ impl Finish for Arc<Waiter<Waited>> {
         self.hand(Waited::Ended(spare, outcome));
     }
 
-    fn parked(&mut self, _: ParkedId) {}
+    fn parks(&mut self, _: ParkedId) -> bool {
+        true
+    }
 
     fn woken(self: Box<Self>, _: Wake) {
         self.hand(Waited::Woken);

@@ -5,6 +5,7 @@
 //! module does not know that a conflict log exists: it returns a [`conflict::Conflict`].
 
 pub(crate) mod attempt;
+pub(crate) mod cancel;
 pub(crate) mod choice;
 pub(crate) mod commit;
 pub(crate) mod conflict;

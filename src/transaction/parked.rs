@@ -6,7 +6,10 @@
 //! its owner (W4). A parked attempt has no announcement: its cells are keys here and are not
 //! looked at. If all of them are gone, nothing but a cancellation ends the wait.
 
-use super::{choice::Left, commit::Finish};
+use super::{
+    choice::Left,
+    commit::{Finish, Woken},
+};
 use crate::cell::{labels::Label, node::CellRef};
 use crate::sync::{Mutex, const_fn, global, now_ns};
 use std::{
@@ -28,6 +31,13 @@ pub(crate) enum Wake {
     /// A cell that it read was written.
     Written,
     /// Somebody took it out.
+    Cancelled,
+}
+
+/// Why an attempt is not parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    TooMany,
     Cancelled,
 }
 
@@ -67,26 +77,28 @@ impl Table {
 }
 
 /// Parks an attempt (W2): `owner` is told its number first. Called by the holder, who has found
-/// that the reads of `cells` stand. `Err` if too many are parked.
+/// that the reads of `cells` stand.
 pub(super) fn enter(
     mut cells: Vec<CellRef>,
     handler: Label,
     left: Left,
     mut owner: Box<dyn Finish>,
-) -> Result<(), Box<dyn Finish>> {
+) -> Result<(), (Box<dyn Finish>, Refusal)> {
     cells.sort_unstable();
     cells.dedup();
     let mut table = TABLE.lock();
     if table.entries.len() >= MAX_PARKED {
-        return Err(owner);
+        return Err((owner, Refusal::TooMany));
     }
     table.last += 1;
     let id = ParkedId(table.last);
+    if !owner.parks(id) {
+        return Err((owner, Refusal::Cancelled));
+    }
     for cell in &cells {
         cell.wait_on();
         table.waiters.insert((*cell, id));
     }
-    owner.parked(id);
     let cells = cells.into_iter().map(|cell| (cell, cell.label())).collect();
     table.entries.insert(id, Entry { owner, cells, handler, left, since_ns: now_ns() });
     Ok(())
@@ -94,14 +106,15 @@ pub(super) fn enter(
 
 /// Takes out whoever waits for one of these cells (W3), oldest first. Called by the holder, who has
 /// just written them.
-pub(super) fn take_written(cells: &[CellRef], woken: &mut Vec<Box<dyn Finish>>) {
+pub(super) fn take_written(cells: &[CellRef], woken: &mut Woken) {
     let mut table = TABLE.lock();
     let mut ids = BTreeSet::new();
     for cell in cells {
         let waiters = table.waiters.range((*cell, ParkedId(0))..=(*cell, ParkedId(u64::MAX)));
         ids.extend(waiters.map(|(_, id)| *id));
     }
-    woken.extend(ids.into_iter().filter_map(|id| table.take(id)));
+    let taken = ids.into_iter().filter_map(|id| table.take(id));
+    woken.extend(taken.map(|owner| (owner, Wake::Written)));
 }
 
 /// Takes an attempt out, if it is parked still (W4). Runs no user code.

@@ -44,6 +44,8 @@ pub(crate) enum Ran<R> {
     Panic(Payload),
     /// It called `retry`.
     Left(Left),
+    /// It was taken back while it ran.
+    TakenBack,
 }
 
 impl<R> Ran<R> {
@@ -52,10 +54,9 @@ impl<R> Ran<R> {
         match (result, left) {
             (Ok(answer), None) => Self::Answer(answer),
             (Err(payload), None) => Self::Panic(payload),
-            (Ok(_), Some(left)) => Self::Left(left),
-            (Err(payload), Some(left)) => {
-                deferred::drop_later(payload);
-                Self::Left(left)
+            (result, Some(left)) => {
+                result.err().map(deferred::drop_later);
+                if left.taken_back { Self::TakenBack } else { Self::Left(left) }
             }
         }
     }
@@ -165,7 +166,7 @@ pub fn snapshot<R>(f: impl Fn(&Snapshot) -> R) -> R {
     match ran {
         Ran::Answer(answer) => answer,
         Ran::Panic(payload) => resume_unwind(payload),
-        Ran::Left(_) => unreachable!("the loop above ends it"),
+        Ran::Left(_) | Ran::TakenBack => unreachable!("the loop above ends it, and nobody else"),
     }
 }
 
@@ -227,7 +228,7 @@ pub(crate) fn attempt_once<R>(
 
 /// A transaction of the calling thread's own, and the version that is its place.
 pub(crate) fn run_own<R, E>(f: &impl Fn(&Transaction) -> Result<R, E>) -> (Result<R, E>, u64) {
-    let spare = attempt::take().handler(Label::NONE, None, None);
+    let spare = attempt::take().handler(Label::NONE, None, None, None);
     let (spare, result) = run_to_the_end(spare, f);
     attempt::keep(spare);
     if deferred::pending() {
@@ -262,6 +263,7 @@ fn run_to_the_end<R, E>(
                 (failures, began) = (0, None);
                 continue;
             }
+            Ran::TakenBack => unreachable!("only an executor takes back"),
         };
         if attempt.is_plain_reader() {
             return (attempt.end(), Ok((Ok(answer), snapshot)));
@@ -305,6 +307,7 @@ fn run_alone<R, E>(
         },
         Ran::Answer(Err(error)) => (attempt.end(), Ok((Err(error), snapshot))),
         Ran::Panic(payload) => (attempt.end(), Err(payload)),
+        Ran::TakenBack => unreachable!("only an executor takes back"),
         Ran::Left(_) => {
             // What it read was not logged: once more without the baton, patient as at first.
             let spare = attempt.end();
@@ -338,7 +341,7 @@ fn read_only<R, E>(view: &Snapshot, f: &impl Fn(&Transaction) -> Result<R, E>) -
     match ran {
         Ran::Answer(answer) => answer,
         Ran::Panic(payload) => resume_unwind(payload),
-        Ran::Left(_) => unreachable!("refused in a snapshot"),
+        Ran::Left(_) | Ran::TakenBack => unreachable!("refused in a snapshot"),
     }
 }
 

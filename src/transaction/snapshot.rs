@@ -63,7 +63,7 @@ impl Snapshot {
     /// That is what it is for.
     #[track_caller]
     pub fn retry(&self) -> ! {
-        self.left.get_or_init(|| Left { place: Location::caller() });
+        self.left.get_or_init(|| Left { place: Location::caller(), taken_back: false });
         super::choice::unwind()
     }
 

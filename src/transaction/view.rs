@@ -79,6 +79,8 @@ pub struct Transaction {
     pub(super) attempt: Attempt,
     pub(super) mode: Mode,
     places: bool,
+    /// Whether a read has more to do than to be logged.
+    slow: bool,
     /// How many snapshots that joined this transaction are under way: writes wait for none.
     pub(super) frozen: Cell<u32>,
     /// Why it is being left early, and where that was asked for. It decides the outcome, even if
@@ -94,7 +96,8 @@ impl Transaction {
     pub(crate) fn new(attempt: Attempt, mode: Mode) -> Self {
         let places = PLACES.load(Ordering::Relaxed);
         let (frozen, left) = (Cell::new(0), Cell::new(None));
-        Self { attempt, mode, places, frozen, left, _thread: PhantomData }
+        let slow = places || attempt.logs.cancel.is_some();
+        Self { attempt, mode, places, slow, frozen, left, _thread: PhantomData }
     }
 
     /// The attempt, after its run.
@@ -153,6 +156,16 @@ impl Transaction {
 
     #[inline(always)]
     pub(super) fn log_read(&self, cell: CellRef, place: &'static Location<'static>) {
+        if self.slow {
+            self.log_read_slowly(cell, place);
+        } else {
+            self.attempt.logs.reads.push(cell);
+        }
+    }
+
+    #[cold]
+    fn log_read_slowly(&self, cell: CellRef, place: &'static Location<'static>) {
+        self.leave_if_taken_back(place);
         if self.places {
             self.attempt.logs.reads.push_at(cell, place);
         } else {

@@ -131,6 +131,21 @@ impl App {
         self
     }
 
+    /// How long a request may take until its handler has committed, waiting in queues and in
+    /// `retry` included; without a limit by default. After it the handler is taken back, at its
+    /// next read if it has run for long, and the answer is 503. A handler that commits first is
+    /// answered.
+    pub fn deadline(mut self, limit: std::time::Duration) -> Self {
+        self.settings.deadline_ns = u64::try_from(limit.as_nanos()).ok();
+        self
+    }
+
+    /// In which order handlers take effect; [`Order::Commit`](crate::Order::Commit) by default.
+    pub fn order(mut self, order: crate::Order) -> Self {
+        self.executor = self.executor.order(order);
+        self
+    }
+
     /// The most connections at a time; 10,000 by default. Further ones wait to be accepted.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections;

@@ -3,8 +3,9 @@
 use super::response::Response;
 use crate::event_loop::reactor::{Reactor, ReadEnd, Stream};
 use crate::http::{Body, Decoded, Decoder, Head, Limits, Phase, encode};
+use crate::transaction::cancel::Cancel;
 use bytes::BytesMut;
-use std::io;
+use std::{io, sync::Arc};
 
 /// Input beyond a request that runs: above this nothing more is read until it is answered.
 const AHEAD_BYTES: usize = 64 * 1024;
@@ -29,6 +30,15 @@ pub(super) struct InFlight {
     pub(super) keep_alive: bool,
     pub(super) minor_version: u8,
     pub(super) head_only: bool,
+    /// When it was taken off the input.
+    pub(super) since_ns: u64,
+}
+
+impl InFlight {
+    /// Of something that is no request.
+    pub(super) fn refused(now_ns: u64) -> Self {
+        Self { keep_alive: false, minor_version: 1, head_only: false, since_ns: now_ns }
+    }
 }
 
 /// Where a connection stands.
@@ -55,6 +65,8 @@ pub(super) struct Connection {
     sent: usize,
     pub(super) in_flight: Option<InFlight>,
     pub(super) queued: bool,
+    /// Of the request under way.
+    pub(super) cancel: Arc<Cancel>,
     peer_closed: bool,
     /// The input holds no whole request.
     starved: bool,
@@ -78,6 +90,7 @@ impl Connection {
             sent: 0,
             in_flight: None,
             queued: false,
+            cancel: Arc::new(Cancel::new()),
             peer_closed: false,
             starved: true,
             closing: false,
@@ -99,8 +112,21 @@ impl Connection {
         if self.closing {
             self.input.clear();
         }
-        self.peer_closed |= end == ReadEnd::Closed;
+        if end == ReadEnd::Closed {
+            self.peer_closed = true;
+            self.cancel.unheard();
+        }
         end
+    }
+
+    /// By what the next request can be taken back. A peer that has closed its side may still read
+    /// an answer that comes at once, but is not waited for.
+    pub(super) fn next_cancel(&self) -> Arc<Cancel> {
+        self.cancel.renew();
+        if self.peer_closed {
+            self.cancel.unheard();
+        }
+        Arc::clone(&self.cancel)
     }
 
     /// Whether reading has to wait until a request has been answered.

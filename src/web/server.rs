@@ -27,7 +27,11 @@ use crate::event_loop::{
 use crate::executor::job::{Ended, Handled, How, Job, Kind, Verdict};
 use crate::http::{self as wire, Decoded, Limits, Message};
 use crate::sync::wall_clock;
-use crate::transaction::{Snapshot, Transaction, outbox::Home};
+use crate::transaction::{
+    Snapshot, Transaction,
+    cancel::{Cancel, Why},
+    outbox::Home,
+};
 use ::http::{Method, StatusCode};
 use crossbeam_queue::SegQueue;
 use slab::Slab;
@@ -47,6 +51,8 @@ pub(super) struct Settings {
     pub(super) version_header: bool,
     pub(super) max_connections: usize,
     pub(super) log_is_set: bool,
+    /// How long a handler may take to commit, waiting included.
+    pub(super) deadline_ns: Option<u64>,
 }
 
 impl Default for Settings {
@@ -56,6 +62,7 @@ impl Default for Settings {
             version_header: false,
             max_connections: 10_000,
             log_is_set: false,
+            deadline_ns: None,
         }
     }
 }
@@ -183,7 +190,7 @@ impl Connections {
                 Decoded::Continue => connection.out.extend_from_slice(wire::CONTINUE),
                 Decoded::Refused(refusal) => {
                     let response = Response::error(refusal.status, refusal.reason);
-                    let ask = InFlight { keep_alive: false, minor_version: 1, head_only: false };
+                    let ask = InFlight::refused(turn.now_ns);
                     refresh(&mut self.date, turn.now_ns);
                     connection.write_answer(&ask, &response, None, &self.date.1);
                 }
@@ -192,6 +199,7 @@ impl Connections {
                         keep_alive: message.keep_alive() && !self.draining,
                         minor_version: message.minor_version(),
                         head_only: *message.method() == Method::HEAD,
+                        since_ns: turn.now_ns,
                     };
                     match find(&self.router, message) {
                         Ok((route, request)) => {
@@ -202,6 +210,7 @@ impl Connections {
                                 post: Arc::clone(&self.post),
                                 key,
                                 serial: connection.serial,
+                                cancel: connection.next_cancel(),
                                 found: None,
                                 response: None,
                             };
@@ -257,14 +266,23 @@ impl Connections {
     }
 
     fn close(&mut self, key: usize) {
-        drop(self.connections.remove(key));
+        let connection = self.connections.remove(key);
+        if connection.in_flight.is_some() {
+            connection.cancel.cancel(Why::Cancelled);
+        }
     }
 
     fn sweep(&mut self, now_ns: u64) {
         if now_ns < self.sweep_at {
             return;
         }
-        self.sweep_at = now_ns + SWEEP_NS;
+        let deadline_ns = self.settings.deadline_ns;
+        self.sweep_at = now_ns + deadline_ns.map_or(SWEEP_NS, |ns| (ns / 16).min(SWEEP_NS));
+        for (_, connection) in self.connections.iter().filter(|_| deadline_ns.is_some()) {
+            if connection.in_flight.is_some_and(|ask| Some(now_ns - ask.since_ns) > deadline_ns) {
+                connection.cancel.cancel(Why::Late);
+            }
+        }
         let late: Vec<usize> = self
             .connections
             .iter()
@@ -277,7 +295,7 @@ impl Connections {
             // A request that has begun and does not end is told so; anything else just closes.
             if connection.stage() == Stage::Receiving {
                 let response = Response::error(StatusCode::REQUEST_TIMEOUT, "request timeout");
-                let ask = InFlight { keep_alive: false, minor_version: 1, head_only: false };
+                let ask = InFlight::refused(now_ns);
                 connection.write_answer(&ask, &response, None, &self.date.1);
                 self.settle(key, now_ns);
             } else {
@@ -350,6 +368,10 @@ impl Service for Connections {
 
     fn drain(&mut self, turn: &mut Turn<'_>) {
         self.draining = true;
+        for (_, connection) in self.connections.iter().filter(|(_, c)| c.in_flight.is_some()) {
+            // A parked one would wait for requests that do not come any more.
+            connection.cancel.unheard();
+        }
         self.accept_at = None;
         if let Some(listener) = self.listener.take() {
             turn.reactor.close(listener);
@@ -396,6 +418,7 @@ struct RequestJob {
     post: Arc<Post>,
     key: usize,
     serial: u64,
+    cancel: Arc<Cancel>,
     found: Option<Box<dyn Any + Send>>,
     response: Option<Response>,
 }
@@ -419,6 +442,10 @@ impl Job for RequestJob {
         Some(Arc::clone(&self.home))
     }
 
+    fn cancel(&self) -> Option<&Arc<Cancel>> {
+        Some(&self.cancel)
+    }
+
     fn view(&mut self, view: &Snapshot) {
         match self.handler().view(view, &self.request) {
             Ok(response) => self.response = Some(response),
@@ -435,6 +462,7 @@ impl Job for RequestJob {
     fn ended(&mut self, ended: Ended) {
         let response = match (ended.how, self.response.take()) {
             (How::Done, Some(response)) => response,
+            (How::TakenBack(_), _) => Response::error(StatusCode::SERVICE_UNAVAILABLE, "too late"),
             _ => Response::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
         };
         let (key, serial, version) = (self.key, self.serial, ended.version);

@@ -499,7 +499,8 @@ fn what_an_executor_runs_may_panic() {
         panic!("in a worker")
     });
     let failed: Result<(), _> = failed.wait();
-    assert_eq!(failed.expect_err("it panics").message(), "in a worker");
+    let failure = failed.expect_err("it panics");
+    assert_eq!(failure.to_string(), "the transaction panicked: in a worker");
     assert_eq!(cell.with(|n| *n), 1);
     assert_eq!(executor.transact("next", |_| 1).wait(), Ok(1));
     assert_eq!(executor.stats().ended, 2);

@@ -2,6 +2,7 @@
 
 mod cells;
 mod edges;
+mod folds;
 mod loops;
 mod opacity;
 mod programs;

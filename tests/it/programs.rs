@@ -19,6 +19,11 @@ enum Op {
     /// Reads the cell inside a cell, if there is one.
     GetInner(usize),
     SetInner(usize),
+    /// Writes at commit what depends on the cell then, and on all that was read before.
+    Later(usize),
+    SetIfChanged(usize),
+    /// Two alternatives; the first one is left at its end if what it read is odd.
+    OrElse(Vec<Op>, Vec<Op>),
     /// Makes a new cell inside a cell; what was there is dropped.
     Make(usize),
     Drop(usize),
@@ -40,6 +45,8 @@ fn op() -> impl Strategy<Value = Op> {
     let leaf = prop_oneof![
         3 => cell.clone().prop_map(Op::Get),
         3 => cell.clone().prop_map(Op::Set),
+        3 => cell.clone().prop_map(Op::Later),
+        1 => cell.clone().prop_map(Op::SetIfChanged),
         2 => cell.clone().prop_map(Op::GetInner),
         2 => cell.clone().prop_map(Op::SetInner),
         1 => cell.clone().prop_map(Op::Make),
@@ -47,8 +54,11 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (cell.clone(), cell).prop_map(|(a, b)| Op::Look(a, b)),
     ];
     leaf.prop_recursive(2, 8, 4, |op| {
-        (prop::collection::vec(op, 1..4), any::<bool>())
-            .prop_map(|(ops, undo)| Op::Nested(ops, undo))
+        let ops = || prop::collection::vec(op.clone(), 1..4);
+        prop_oneof![
+            (ops(), any::<bool>()).prop_map(|(ops, undo)| Op::Nested(ops, undo)),
+            (ops(), ops()).prop_map(|(a, b)| Op::OrElse(a, b)),
+        ]
     })
 }
 
@@ -90,6 +100,18 @@ impl World {
             match op {
                 Op::Get(i) => acc = mix(acc, *tx.get(&self.plain[*i])),
                 Op::Set(i) => tx.set(&self.plain[*i], acc),
+                Op::Later(i) => tx.update_later(&self.plain[*i], move |old| mix(*old, acc)),
+                Op::SetIfChanged(i) => {
+                    acc = mix(acc, u64::from(tx.set_if_changed(&self.plain[*i], acc % 4)));
+                }
+                Op::OrElse(a, b) => {
+                    let first = |tx: &Transaction| {
+                        let acc = self.run(tx, a, acc);
+                        tx.guard(acc % 2 == 0);
+                        acc
+                    };
+                    acc = tx.or_else(first, |tx| self.run(tx, b, acc));
+                }
                 Op::GetInner(i) => {
                     acc = mix(acc, tx.get(&self.nested[*i]).as_ref().map_or(1, |c| *tx.get(c)));
                 }
@@ -131,6 +153,21 @@ impl Model {
             match op {
                 Op::Get(i) => acc = mix(acc, self.plain[*i]),
                 Op::Set(i) => self.plain[*i] = acc,
+                Op::Later(i) => self.plain[*i] = mix(self.plain[*i], acc),
+                Op::SetIfChanged(i) => {
+                    let changed = std::mem::replace(&mut self.plain[*i], acc % 4) != acc % 4;
+                    acc = mix(acc, u64::from(changed));
+                }
+                Op::OrElse(a, b) => {
+                    let before = self.clone();
+                    let first = self.run(a, acc);
+                    if first % 2 == 0 {
+                        acc = first;
+                    } else {
+                        *self = before;
+                        acc = self.run(b, acc);
+                    }
+                }
                 Op::GetInner(i) => acc = mix(acc, self.nested[*i].unwrap_or(1)),
                 Op::SetInner(i) => self.nested[*i] = self.nested[*i].map(|_| acc),
                 Op::Make(i) => self.nested[*i] = Some(acc),

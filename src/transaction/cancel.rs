@@ -1,0 +1,82 @@
+//! Taking a handler back before it has committed: whether it is queued, runs or is parked.
+//!
+//! X1: whoever cancels sets the state, then looks for a parking number. X2: whoever parks stores
+//! the number, then looks at the state, both under the lock of the table of the parked. One of the
+//! two sees the other (all SeqCst), so a handler that is cancelled never stays parked.
+
+use super::parked::{self, ParkedId};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+const NOT: u32 = 0;
+const CANCELLED: u32 = 1;
+const LATE: u32 = 2;
+/// May run to its end, but not be parked.
+const UNHEARD: u32 = 3;
+
+/// Why a handler was taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Nobody wants its answer any more.
+    Cancelled,
+    /// Its deadline has passed.
+    Late,
+}
+
+/// Shared by a task and whoever may cancel it.
+#[derive(Debug)]
+pub(crate) struct Cancel {
+    state: AtomicU32,
+    parked: AtomicU64,
+}
+
+impl Cancel {
+    pub(crate) fn new() -> Self {
+        Self { state: AtomicU32::new(NOT), parked: AtomicU64::new(0) }
+    }
+
+    /// Begins with another task. The last one has ended.
+    pub(crate) fn renew(&self) {
+        self.state.store(NOT, Ordering::SeqCst);
+        self.parked.store(0, Ordering::SeqCst);
+    }
+
+    /// Why the task was taken back, if it was.
+    #[inline]
+    pub(crate) fn why(&self) -> Option<Why> {
+        match self.state.load(Ordering::SeqCst) {
+            CANCELLED => Some(Why::Cancelled),
+            LATE => Some(Why::Late),
+            _ => None,
+        }
+    }
+
+    /// Takes the task back, unless it commits first (X1). Runs no user code.
+    pub(crate) fn cancel(&self, why: Why) {
+        let state = match why {
+            Why::Cancelled => CANCELLED,
+            Why::Late => LATE,
+        };
+        // The first reason counts.
+        let _ = self.state.compare_exchange(NOT, state, Ordering::SeqCst, Ordering::SeqCst);
+        let parked = self.parked.load(Ordering::SeqCst);
+        if parked != 0 {
+            parked::cancel(ParkedId(parked));
+        }
+    }
+
+    /// Nobody will hear the answer: the task is not parked any more, nor will it be, but if it runs
+    /// it may end. Runs no user code.
+    pub(crate) fn unheard(&self) {
+        let _ = self.state.compare_exchange(NOT, UNHEARD, Ordering::SeqCst, Ordering::SeqCst);
+        let parked = self.parked.load(Ordering::SeqCst);
+        if parked != 0 {
+            parked::cancel(ParkedId(parked));
+        }
+    }
+
+    /// The task is about to be parked (X2); true if it must not be.
+    pub(crate) fn parks(&self, id: ParkedId) -> bool {
+        self.parked.store(id.0, Ordering::SeqCst);
+        self.state.load(Ordering::SeqCst) != NOT
+    }
+}
