@@ -88,7 +88,7 @@ pub use executor::{
     Executor, ExecutorBuilder, Failure, MAX_THREADS, Order, Pair, Panicked, Stats, Transact,
 };
 #[cfg(not(loom))]
-pub use transaction::{atomically, snapshot, try_atomically};
+pub use transaction::{CommitSink, Durability, MAX_RECORD, atomically, snapshot, try_atomically};
 #[cfg(not(loom))]
 pub use web::{
     App, Handler, IntoHandler, IntoResponse, Json, Request, Response, Server, read, search_then,

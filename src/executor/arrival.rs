@@ -19,7 +19,7 @@
 
 use super::{
     core::{Queued, Work},
-    job::{Task, Verdict},
+    job::{Kind, Task, Verdict},
 };
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::transaction::{attempt::Attempt, run::Ran};
@@ -34,8 +34,8 @@ pub(crate) const RING: usize = 64;
 pub(crate) const RING: usize = 4;
 /// The most read-only handlers that have their snapshot and have not ended; then all turns wait.
 const MAX_VIEWING: usize = 512;
-/// How many members of a series a worker takes at once.
-const MEMBERS: usize = 2;
+/// How many members of a series a worker takes at once, cheap ones and others.
+const MEMBERS: [usize; 2] = [8, 1];
 
 /// A ticket whose turn has not come.
 pub(crate) enum Arrived {
@@ -54,6 +54,9 @@ pub(crate) struct Arrival {
     server: CachePadded<AtomicBool>,
     woken: SegQueue<Box<Task>>,
     viewing: AtomicUsize,
+    /// Whether somebody is in the serial lane, where the ticket at the front belongs: then the
+    /// others take nothing.
+    lane_busy: AtomicBool,
     /// The wall clock of the ticket served last: what a woken handler gets.
     now_ns: AtomicU64,
 }
@@ -76,6 +79,7 @@ impl Arrival {
             server: CachePadded::new(AtomicBool::new(false)),
             woken: SegQueue::new(),
             viewing: AtomicUsize::new(0),
+            lane_busy: AtomicBool::new(false),
             now_ns: AtomicU64::new(0),
         }
     }
@@ -96,16 +100,48 @@ impl Arrival {
     }
 
     /// The lowest tickets that nobody has taken.
-    pub(crate) fn next(&self) -> Option<Work> {
+    pub(crate) fn next(&self, now_ns: u64) -> Option<Work> {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return None;
         }
+        let laned = self.look_at_front(now_ns);
+        match laned && !self.lane_busy.swap(true, Ordering::Acquire) {
+            true => Some(Work::InLane),
+            false if laned => None,
+            false => self.take(),
+        }
+    }
+
+    /// Whether the ticket at the front belongs in the serial lane.
+    fn look_at_front(&self, now_ns: u64) -> bool {
+        let arrivals = self.arrivals.lock();
+        let heat = match arrivals.front() {
+            Some(Queued::Task(task)) if task.job.kind() != Kind::Read => &task.job.handled().heat,
+            Some(Queued::Series(series)) => &series.handled().heat,
+            _ => return false,
+        };
+        heat.in_lane(now_ns)
+    }
+
+    /// Goes on in the serial lane; false when it is left.
+    pub(crate) fn stays_in_lane(&self, now_ns: u64) -> bool {
+        let laned = self.waiting.load(Ordering::Relaxed) != 0 && self.look_at_front(now_ns);
+        if !laned {
+            self.lane_busy.store(false, Ordering::Release);
+            fence(Ordering::SeqCst);
+        }
+        laned
+    }
+
+    /// Takes the lowest tickets.
+    pub(crate) fn take(&self) -> Option<Work> {
         let mut arrivals = self.arrivals.lock();
         loop {
             let work = match arrivals.pop_front()? {
                 Queued::Task(task) => Some(Work::Task(task)),
                 Queued::Series(series) => {
-                    let members = series.claim(MEMBERS);
+                    let cheap = series.handled().cost().goes_together();
+                    let members = series.claim(MEMBERS[usize::from(!cheap)]);
                     if series.has_more() {
                         arrivals.push_front(Queued::Series(std::sync::Arc::clone(&series)));
                     }
@@ -121,7 +157,8 @@ impl Arrival {
 
     /// Whether a worker would find something, as far as this thread can see.
     pub(crate) fn has_work(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) != 0
+        let waiting = self.waiting.load(Ordering::Relaxed) != 0;
+        waiting && !self.lane_busy.load(Ordering::Relaxed)
             || !self.server.load(Ordering::Relaxed) && self.has_turn()
     }
 

@@ -103,6 +103,8 @@ pub(crate) enum Work {
     View(Box<Task>, Attempt),
     /// See whose turn it is.
     Turn,
+    /// Take, one after another, what would conflict with itself; the lane is entered.
+    InLane,
 }
 
 /// The serial lane: what would conflict with itself is run here by one worker at a time.
@@ -316,7 +318,7 @@ impl Core {
         if let Some(arrival) = &self.arrival {
             let view = self.views.pop().map(|(task, attempt)| Work::View(task, attempt));
             let turn = || arrival.has_turn().then_some(Work::Turn);
-            return view.or_else(turn).or_else(|| arrival.next());
+            return view.or_else(turn).or_else(|| arrival.next(now_ns()));
         }
         if let Some(task) = self.again.pop() {
             return Some(Work::Task(task));
@@ -479,7 +481,11 @@ impl Core {
     /// Books a failed attempt, and says how the task is to be run next.
     pub(crate) fn book_failure(&self, task: &mut Task, conflict: &Conflict) -> Next {
         task.failures += 1;
-        let lost = task.ended_ns.saturating_sub(task.began_ns);
+        let lost = match task.ended_ns.saturating_sub(task.began_ns) {
+            // Not timed: what such runs usually take.
+            0 => task.job.handled().cost().0,
+            ns => ns,
+        };
         task.lost_ns += lost;
         task.job.handled().heat.failed(now_ns());
         self.ledger.aborted(task, conflict, lost);

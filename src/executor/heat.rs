@@ -2,6 +2,7 @@
 //! ever do, the serial lane while they mostly do. Decided by numbers alone; the counts are
 //! approximate, since workers add to them without locks.
 
+use super::schedule::Cost;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A rate of 1.
@@ -13,10 +14,8 @@ const WEIGHT: u32 = 16;
 const LANE_ABOVE: u32 = ONE * 3 / 10;
 /// Below this share commits go in groups.
 const GROUP_BELOW: u32 = ONE * 3 / 100;
-/// A handler of at least this cost is committed at once: its answer would wait for others.
-const GROUP_CHEAPER_NS: u64 = 5_000;
 /// How many attempts a worker gathers before it takes the baton.
-pub(crate) const GROUP: usize = 4;
+pub(crate) const GROUP: usize = 8;
 /// How long the first stay in the serial lane is, in nanoseconds; each that follows soon is longer.
 const FIRST_TERM_NS: u64 = 1_000_000;
 /// The longest stay.
@@ -81,11 +80,11 @@ impl Heat {
         now_ns < self.lane_until.load(Ordering::Relaxed)
     }
 
-    /// After how many attempts of a handler that costs `cost_ns` a worker takes the baton.
+    /// After how many attempts of a handler of this cost a worker takes the baton.
     #[inline]
-    pub(crate) fn group(&self, cost_ns: u64) -> usize {
+    pub(crate) fn group(&self, cost: Cost) -> usize {
         let calm = self.rate.load(Ordering::Relaxed) < GROUP_BELOW;
-        if calm && cost_ns < GROUP_CHEAPER_NS { GROUP } else { 1 }
+        if calm && cost.goes_together() { GROUP } else { 1 }
     }
 }
 
@@ -103,10 +102,10 @@ mod tests {
     fn a_handler_is_grouped_while_it_hardly_fails_and_laned_while_it_mostly_does() {
         let heat = Heat::default();
         events(&heat, 0, 5);
-        assert_eq!((heat.group(1_000), heat.in_lane(5)), (GROUP, false));
-        assert_eq!(heat.group(GROUP_CHEAPER_NS), 1);
+        assert_eq!((heat.group(Cost(1_000)), heat.in_lane(5)), (GROUP, false));
+        assert_eq!(heat.group(Cost(1_000_000)), 1);
         events(&heat, 1, 5);
-        assert_eq!((heat.group(1_000), heat.in_lane(5)), (1, false));
+        assert_eq!((heat.group(Cost(1_000)), heat.in_lane(5)), (1, false));
         events(&heat, 5, 5);
         assert!(heat.in_lane(5) && !heat.in_lane(5 + FIRST_TERM_NS));
     }

@@ -12,6 +12,7 @@ use crate::transaction::{
     inputs::wall_ns,
     outbox::Home,
     parked::{ParkedId, Wake},
+    sink,
 };
 
 /// A handler as the executor knows it: its name, what it costs, and how often it fails.
@@ -142,8 +143,21 @@ impl Task {
         self.lost_ns = 0;
     }
 
-    /// Ends the task where no user code may run: the job is dropped later.
-    pub(crate) fn end_elsewhere(mut self: Box<Self>, version: u64, how: How) {
+    /// Ends the task where no user code may run: the job is dropped later. With a commit sink, when
+    /// `version` is durable.
+    pub(crate) fn end_elsewhere(self: Box<Self>, version: u64, how: How) {
+        if sink::is_active() {
+            let end = move |durable| {
+                let lost = || How::Panicked(Panicked::new("the commit sink has failed"));
+                self.end_now(version, if durable { how } else { lost() });
+            };
+            sink::when_durable(version, Box::new(end));
+        } else {
+            self.end_now(version, how);
+        }
+    }
+
+    fn end_now(mut self: Box<Self>, version: u64, how: How) {
         let worker = self.worker;
         self.job.ended(Ended { version, how, worker });
         let core = Arc::clone(&self.core);

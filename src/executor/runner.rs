@@ -1,7 +1,8 @@
 //! Running tasks on one thread: a worker's, or the loop's for inline batches.
 
 use super::{
-    core::{Core, Laned, MEMBERS, READY_PAUSE, Work, task_in_lane},
+    arrival::{Arrived, RING},
+    core::{Core, Laned, MEMBERS, Work, task_in_lane},
     job::{Ended, How, Kind, Task, Verdict},
     schedule::{Class, Next},
     series::Series,
@@ -15,6 +16,7 @@ use crate::transaction::{
     commit::{self, Hold, Outcome, Wish},
     inputs::Admission,
     run::{Ran, attempt_once, view_attempt, view_logged},
+    sink,
     view::Mode,
 };
 use std::ops::Range;
@@ -24,7 +26,9 @@ const KEEP_HOLD_NS: u64 = 50_000;
 /// An attempt that waits for others to be committed with waits no longer.
 const GATHER_NS: u64 = 20_000;
 /// How many attempts wait for the baton at most before they are made READY.
-const GATHER: usize = 8;
+const GATHER: usize = 16;
+/// How many runs of brief members end between two looks at the clock.
+const UNTIMED: u64 = 3;
 /// How long a worker stays in the serial lane while other work waits.
 const LANE_NS: u64 = 100_000;
 
@@ -37,12 +41,17 @@ pub(crate) struct Runner {
     hold: Option<(Hold, u64)>,
     /// Attempts of cheap handlers that hardly ever fail, to be committed together.
     gathered: Vec<(Box<Task>, Attempt)>,
+    /// In arrival order: tickets of cheap handlers whose turn has not come, to be put into the ring
+    /// together.
+    pub(super) arrived: Vec<(u64, Arrived)>,
     /// Failed tasks to be run again, before anything else.
     again: Vec<Box<Task>>,
     /// Tasks of the present series that have ended, and its first ticket.
     pool: Vec<Box<Task>>,
     present: u64,
     cheap_run: u32,
+    /// How many runs have ended since the clock was looked at.
+    untimed: u64,
 }
 
 impl Runner {
@@ -54,10 +63,12 @@ impl Runner {
             spares: Vec::new(),
             hold: None,
             gathered: Vec::new(),
+            arrived: Vec::new(),
             again: Vec::new(),
             pool: Vec::new(),
             present: 0,
             cheap_run: 0,
+            untimed: 0,
         }
     }
 
@@ -115,6 +126,7 @@ impl Runner {
             Work::Lane => self.lane(),
             Work::View(task, attempt) => self.view_in_turn(task, attempt),
             Work::Turn => self.serve(),
+            Work::InLane => self.arrival_lane(),
             Work::Alone(mut task) => {
                 self.let_go();
                 let mut hold = commit::take_alone(task.first_snapshot);
@@ -193,8 +205,9 @@ impl Runner {
     }
 
     /// Runs members of a series, each with a task of this thread.
-    fn members(&mut self, series: &Arc<dyn Series>, members: Range<usize>) {
+    pub(super) fn members(&mut self, series: &Arc<dyn Series>, members: Range<usize>) {
         let mut now = now_ns();
+        self.untimed = 0;
         if self.present != series.ticket(0) {
             self.pool.clear();
             self.present = series.ticket(0);
@@ -213,6 +226,7 @@ impl Runner {
             }
         }
         self.commit_gathered();
+        self.put_arrived();
         while let Some(task) = self.again.pop() {
             self.run(task, now_ns());
         }
@@ -369,7 +383,7 @@ impl Runner {
         let group = match handled.heat.in_lane(now) {
             // One after another: the next one is to find what this one wrote.
             true => 1,
-            false => handled.heat.group(handled.cost().0),
+            false => handled.heat.group(handled.cost()),
         };
         self.gathered.push((task, attempt));
         if self.gathered.len() >= group {
@@ -433,8 +447,7 @@ impl Runner {
             Some(hold) => hold,
             None => (commit::take_alone(u64::MAX), task.began_ns),
         };
-        self.write_alone(&mut hold, task);
-        let now = now_ns();
+        let now = self.write_alone(&mut hold, task);
         if hold.is_wanted() || now.saturating_sub(since) > KEEP_HOLD_NS {
             hold.end();
         } else {
@@ -444,20 +457,21 @@ impl Runner {
     }
 
     /// Runs a task to its end while holding the baton. Nothing of the task is dropped here.
-    pub(super) fn write_alone(&mut self, hold: &mut Hold, mut task: Box<Task>) {
+    pub(super) fn write_alone(&mut self, hold: &mut Hold, mut task: Box<Task>) -> u64 {
         let attempt = self.begin(&mut task);
         let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Alone);
-        self.ran(&mut task);
+        let mut now = self.ran(&mut task);
         if let Ran::Left(_) = ran {
             // What it read was not logged: once more, with a log to be parked on.
             self.keep(attempt.end());
             let attempt = self.begin(&mut task);
             let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Optimistic);
-            self.ran(&mut task);
+            now = self.ran(&mut task);
             self.decide_holding(hold, task, attempt, ran);
         } else {
             self.decide_holding(hold, task, attempt, ran);
         }
+        now
     }
 
     /// One attempt, with the search inside where that has to be repeated with it.
@@ -536,13 +550,15 @@ impl Runner {
 
     /// Whether a task that has ended can become the next member of the present series.
     fn reuses(&self, task: &Task) -> bool {
-        task.series != 0 && task.series == self.present && self.pool.len() < MEMBERS
+        let reusable = task.series != 0 && task.series == self.present && self.pool.len() < RING;
+        reusable && !sink::is_active()
     }
 
     /// Lets go of a baton that was kept, and of attempts that were gathered.
     pub(crate) fn let_go(&mut self) {
         self.let_go_hold();
         self.commit_gathered();
+        self.put_arrived();
     }
 
     fn let_go_hold(&mut self) {
@@ -551,31 +567,36 @@ impl Runner {
         }
     }
 
-    pub(super) fn ran(&self, task: &mut Task) -> u64 {
+    /// Notes that a run has ended; the answer is the time. For members of a series that take about
+    /// as long as a few looks at the clock it is looked at for every fourth, and the time before is
+    /// that of the last look.
+    pub(super) fn ran(&mut self, task: &mut Task) -> u64 {
+        let handled = task.job.handled();
+        let brief = task.series != 0 && handled.cost().goes_together();
+        if brief && self.untimed < UNTIMED && !self.core.ledger.is_logging() {
+            self.untimed += 1;
+            task.ended_ns = task.began_ns;
+            return task.began_ns;
+        }
         task.ended_ns = now_ns();
-        task.job.handled().ran(task.ended_ns.saturating_sub(task.began_ns));
+        let runs = 1 + std::mem::take(&mut self.untimed);
+        handled.ran(task.ended_ns.saturating_sub(task.began_ns) / runs);
         task.ended_ns
     }
 
     /// Ends a task on this thread, without the baton.
     fn end(&mut self, mut task: Box<Task>, version: u64, outcome: Booked, how: How) {
         self.core.ledger.ended(&task, version, outcome);
+        if sink::is_active() {
+            task.end_elsewhere(version, how);
+            return;
+        }
         let ended = Ended { version, how, worker: self.index };
         if self.reuses(&task) {
             task.job.ended(ended);
             self.pool.push(task);
         } else {
             self.core.end(task, ended);
-        }
-    }
-
-    /// Waits until a ticket may be run ahead, serving meanwhile.
-    pub(super) fn wait_for_room(&mut self, is_there: impl Fn(&Core) -> bool) {
-        while !is_there(&self.core) {
-            self.serve();
-            if !is_there(&self.core) {
-                crate::sync::thread::sleep(READY_PAUSE);
-            }
         }
     }
 }

@@ -7,6 +7,8 @@ pub(crate) const CHEAP_NS: u64 = 20_000;
 /// What the loop thread spends on handlers in one turn before it hands the rest to a worker. Waking
 /// a sleeping worker costs about as much.
 pub(crate) const INLINE_NS: u64 = 10_000;
+/// A handler that takes at least so long is committed at once.
+pub(crate) const TOGETHER_NS: u64 = 5_000;
 /// A handler that takes at least so long is left at a read when it has been taken back.
 pub(crate) const LONG_NS: u64 = 1_000_000;
 /// How many cheap handlers a worker runs in a row before it takes an expensive one that waits.
@@ -42,6 +44,11 @@ impl Cost {
 }
 
 impl Cost {
+    /// Whether its end may wait for that of a few others, to be committed together.
+    pub(crate) fn goes_together(self) -> bool {
+        self.0 != 0 && self.0 < TOGETHER_NS
+    }
+
     /// Whether a run is worth being broken off; unknown counts as long.
     pub(crate) fn is_long(self) -> bool {
         self.0 == 0 || self.0 >= LONG_NS

@@ -35,13 +35,14 @@ pub(crate) struct Batch<F, R> {
     first_ticket: u64,
     now_ns: u64,
     next: CachePadded<AtomicUsize>,
-    answers: Vec<Table<Option<Result<R, Panicked>>>>,
-    /// How many have ended, by worker: one counter would be everybody's.
-    ended: [CachePadded<AtomicUsize>; COUNTERS],
+    /// Of the members that have ended, with their numbers, by worker: each has its own lines.
+    answers: [CachePadded<Table<Answers<R>>>; TABLES],
     caller: Thread,
 }
 
-const COUNTERS: usize = 8;
+type Answers<R> = Vec<(usize, Result<R, Panicked>)>;
+
+const TABLES: usize = 16;
 
 impl<F, R> Batch<F, R>
 where
@@ -55,20 +56,20 @@ where
         now_ns: u64,
     ) -> Self {
         Self {
-            answers: (0..closures.len()).map(|_| Table::new(None)).collect(),
+            answers: std::array::from_fn(|_| CachePadded::new(Table::new(Vec::new()))),
             closures,
             handled,
             first_ticket,
             now_ns,
             next: CachePadded::new(AtomicUsize::new(0)),
-            ended: Default::default(),
             caller: thread::current(),
         }
     }
 
     fn all_ended(&self) -> bool {
-        // SeqCst, with the counting: of the members that end last, one sees all others.
-        let ended: usize = self.ended.iter().map(|count| count.load(Ordering::SeqCst)).sum();
+        // Of two members that end last, the one whose table the other looked at too early looks at
+        // the other's later.
+        let ended: usize = self.answers.iter().map(|answers| answers.lock().len()).sum();
         ended == self.closures.len()
     }
 
@@ -77,11 +78,13 @@ where
         while !self.all_ended() {
             thread::park();
         }
-        let take = |answer: &Table<Option<_>>| match answer.lock().take() {
-            Some(answer) => answer,
-            None => unreachable!("all have ended"),
-        };
-        self.answers.iter().map(take).collect()
+        let mut sorted: Vec<_> = (0..self.closures.len()).map(|_| None).collect();
+        for answers in &self.answers {
+            for (number, answer) in answers.lock().drain(..) {
+                sorted[number] = Some(answer);
+            }
+        }
+        sorted.into_iter().map(|answer| answer.expect("all have ended")).collect()
     }
 }
 
@@ -154,8 +157,7 @@ where
             }
             _ => unreachable!("a member is not cancelled, and has an answer when it is done"),
         };
-        *self.batch.answers[self.number].lock() = Some(answer);
-        self.batch.ended[ended.worker % COUNTERS].fetch_add(1, Ordering::SeqCst);
+        self.batch.answers[ended.worker % TABLES].lock().push((self.number, answer));
         if !self.batch.has_more() && self.batch.all_ended() {
             self.batch.caller.unpark();
         }

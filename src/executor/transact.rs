@@ -36,6 +36,10 @@ impl Panicked {
         panicked
     }
 
+    pub(crate) fn new(message: &str) -> Self {
+        Self { message: message.to_owned() }
+    }
+
     pub(crate) fn from_payload(payload: &(dyn Any + Send)) -> Self {
         let text = payload
             .downcast_ref::<&'static str>()

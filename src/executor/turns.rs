@@ -2,6 +2,8 @@
 
 use super::{
     arrival::{Arrival, Arrived, Turn},
+    core::{READY_PAUSE, Work},
+    heat::GROUP,
     job::{Kind, Task},
     runner::Runner,
 };
@@ -27,22 +29,63 @@ impl Runner {
 
     /// Takes a task that has its ticket: runs it ahead of its turn where that may help.
     pub(super) fn arrive(&mut self, mut task: Box<Task>) -> u64 {
-        let (ticket, began) = (task.ticket, task.began_ns);
-        self.wait_for_room(|core| core.arrival.as_ref().is_some_and(|a| a.has_room(ticket)));
-        let ahead = self.core.threads > 1
-            && task.job.kind() != Kind::Read
-            && !task.job.handled().heat.in_lane(began);
+        let (ticket, mut now) = (task.ticket, task.began_ns);
+        while !self.arrival().has_room(ticket) {
+            // Also those of this thread that the others wait for.
+            self.put_arrived();
+            self.serve();
+            if !self.arrival().has_room(ticket) {
+                crate::sync::thread::sleep(READY_PAUSE);
+            }
+        }
+        let handled = task.job.handled();
+        let together = handled.cost().goes_together();
+        let ahead =
+            self.core.threads > 1 && task.job.kind() != Kind::Read && !handled.heat.in_lane(now);
         let arrived = if ahead {
             let attempt = self.begin(&mut task);
             let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Optimistic);
-            self.ran(&mut task);
+            now = self.ran(&mut task);
             Arrived::Ran(task, attempt, ran)
         } else {
             Arrived::Waits(task)
         };
-        self.arrival().put(ticket, arrived);
+        self.arrived.push((ticket, arrived));
+        if !together || self.arrived.len() >= GROUP {
+            self.put_arrived();
+        }
+        now
+    }
+
+    /// Runs what would conflict with itself, which then is not run ahead by anybody.
+    pub(super) fn arrival_lane(&mut self) {
+        self.put_arrived();
+        let mut now = now_ns();
+        while self.arrival().stays_in_lane(now) {
+            match self.arrival().take() {
+                Some(Work::Task(task)) => {
+                    self.run(task, now);
+                }
+                Some(Work::Members(series, members)) => self.members(&series, members),
+                _ => {}
+            }
+            self.put_arrived();
+            now = now_ns();
+        }
+        self.core.wake_one();
+    }
+
+    /// Puts what was gathered into the ring, and serves.
+    pub(super) fn put_arrived(&mut self) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        let mut arrived = std::mem::take(&mut self.arrived);
+        for (ticket, arrived) in arrived.drain(..) {
+            self.arrival().put(ticket, arrived);
+        }
+        self.arrived = arrived;
         self.serve();
-        now_ns()
     }
 
     /// Serves all whose turn it is, unless somebody else does.

@@ -11,7 +11,7 @@ use crate::cell::{
     slot::{Announcement, Slot},
     store::STORE,
 };
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 /// What an attempt has gathered.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Logs {
     pub(crate) reads: ReadLog,
     pub(crate) writes: WriteLog,
     pub(crate) outbox: Outbox,
+    /// For the commit sink.
+    pub(crate) record: RefCell<Vec<u8>>,
     /// The handler's name.
     pub(crate) handler: Label,
     /// Time, chance and names.
@@ -83,6 +85,7 @@ impl Spare {
         self.logs.writes.clear();
         self.logs.outbox.clear();
         self.logs.inputs.rewind();
+        self.logs.record.get_mut().clear();
     }
 }
 

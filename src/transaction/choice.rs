@@ -31,13 +31,15 @@ pub(super) struct Savepoint<'a> {
     tx: &'a Transaction,
     writes: WriteMark,
     outbox: usize,
+    record: usize,
     kept: bool,
 }
 
 impl<'a> Savepoint<'a> {
     pub(super) fn begin(tx: &'a Transaction) -> Self {
         let logs = &tx.attempt.logs;
-        Self { tx, writes: logs.writes.mark(), outbox: logs.outbox.mark(), kept: false }
+        let (outbox, record) = (logs.outbox.mark(), logs.record.borrow().len());
+        Self { tx, writes: logs.writes.mark(), outbox, record, kept: false }
     }
 
     /// What was written and asked for since the beginning stays.
@@ -53,6 +55,7 @@ impl Drop for Savepoint<'_> {
         if !self.kept {
             self.tx.attempt.logs.writes.undo_to(self.writes);
             self.tx.attempt.logs.outbox.undo_to(self.outbox);
+            self.tx.attempt.logs.record.borrow_mut().truncate(self.record);
         }
     }
 }

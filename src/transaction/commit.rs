@@ -11,6 +11,7 @@ use super::{
     conflict::Conflict,
     forbid,
     parked::{self, MAX_PARKED, ParkedId, Refusal, Wake},
+    sink,
 };
 use crate::cell::{
     slot::{ALONE, Guard, Linked, ReadyList, WORK},
@@ -148,6 +149,7 @@ fn wait(attempt: Attempt, wish: Wish) -> Waited {
 
 /// Takes the baton to run alone, after everybody whose first attempt was older. Waits for it.
 pub(crate) fn take_alone(first_snapshot: u64) -> Hold {
+    sink::wait_open();
     if let Some(hold) = Hold::try_begin() {
         return hold;
     }
@@ -184,6 +186,9 @@ impl Hold {
     /// Takes the baton if it is free.
     #[inline]
     pub(crate) fn try_begin() -> Option<Self> {
+        if sink::is_closed() {
+            return None;
+        }
         STORE.baton().try_take().map(Self::adopt)
     }
 
@@ -221,7 +226,7 @@ impl Hold {
 
     /// Whether somebody waits for the baton.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.guard.flagged(WORK | ALONE)
+        self.guard.flagged(WORK | ALONE) || sink::is_closed()
     }
 
     /// Lets go, after committing what is READY.
@@ -242,7 +247,7 @@ fn commit_one(
         // Its snapshot is its place; it came here to open its effects behind those of every
         // version it saw, which were opened under the baton.
         let version = attempt.view.snapshot();
-        attempt.logs.outbox.open();
+        attempt.logs.outbox.open(version);
         return (attempt.end(), Outcome::Committed(version));
     }
     // (C4) Phase a: all that can fail.
@@ -255,12 +260,18 @@ fn commit_one(
         return (attempt.end(), Outcome::Panicked(payload));
     }
     guard.reserve(attempt.logs.writes.len());
-    // (C5, C6) Phase b: cannot fail.
     let version = STORE.watermark() + 1;
+    if sink::is_active() {
+        if let Some(why) = sink::failure() {
+            return (attempt.end(), Outcome::Panicked(Box::new(why)));
+        }
+        sink::append(version, std::mem::take(attempt.logs.record.get_mut()));
+    }
+    // (C5, C6) Phase b: cannot fail.
     attempt.logs.writes.link(version, guard);
     STORE.publish(guard, version);
     // After the watermark: an effect finds what its handler wrote.
-    attempt.logs.outbox.open();
+    attempt.logs.outbox.open(version);
     let waited = guard.take_waited();
     if !waited.is_empty() {
         parked::take_written(&waited, woken);
@@ -317,13 +328,16 @@ fn hold(mut guard: Guard<Held>, mut woken: Woken) {
     let mut backlog = Backlog::new();
     loop {
         // (C3)
-        QUEUES.ready.take_all(&mut backlog);
+        if !sink::is_closed() {
+            QUEUES.ready.take_all(&mut backlog);
+        }
         let finished = match backlog.is_empty() {
             true => Finished::new(),
             false => commit_some(&mut guard, &mut backlog, &mut woken),
         };
         let spoils = STORE.end_hold(&mut guard, false);
         let work_left = let_go(guard, 0, spoils);
+        sink::wake();
         for (owner, spare, outcome) in finished {
             owner.finish(spare, outcome);
         }
@@ -336,6 +350,10 @@ fn hold(mut guard: Guard<Held>, mut woken: Woken) {
         // What is left goes back first, so that whoever gets the baton finds all of it.
         for ready in backlog.drain(..) {
             QUEUES.ready.push(ready);
+        }
+        if sink::is_closed() {
+            // Whoever opens it sees to what is READY.
+            return;
         }
         match STORE.baton().take_or_flag(WORK) {
             Some(again) => guard = again,
@@ -367,7 +385,7 @@ fn commit_some(guard: &mut Guard<Held>, backlog: &mut Backlog, woken: &mut Woken
             }
         }
         taken += 1;
-        let full = taken == HOLD_COMMITS || guard.flagged(ALONE);
+        let full = taken == HOLD_COMMITS || guard.flagged(ALONE) || sink::is_closed();
         // The clock costs about as much as a small commit: every eighth is enough.
         if full || (taken % 8 == 0 && now_ns() - began > HOLD_NS) {
             break;
@@ -413,7 +431,7 @@ fn flagged(guard: Guard<Held>, flags: u32) {
 }
 
 /// Sees to it that what is READY is committed: by this thread, or by the holder.
-fn work() {
+pub(super) fn work() {
     if let Some(guard) = STORE.baton().take_or_flag(WORK) {
         hold(guard, Vec::new());
     }

@@ -16,6 +16,25 @@ pub(crate) mod outbox;
 pub(crate) mod parked;
 #[cfg(not(loom))]
 pub(crate) mod run;
+#[cfg(not(loom))]
+pub(crate) mod sink;
+#[cfg(loom)]
+pub(crate) mod sink {
+    //! The models have no sink.
+    pub(super) fn is_active() -> bool {
+        false
+    }
+    pub(super) fn is_closed() -> bool {
+        false
+    }
+    pub(super) fn failure() -> Option<String> {
+        None
+    }
+    pub(super) fn append(_: u64, _: Vec<u8>) {}
+    pub(super) fn wake() {}
+    pub(super) fn wait_open() {}
+    pub(super) fn when_durable(_: u64, _: Box<dyn FnOnce(bool) + Send>) {}
+}
 pub(crate) mod snapshot;
 pub(crate) mod view;
 
@@ -23,6 +42,8 @@ pub use inputs::Rng;
 pub use parked::{MAX_PARKED, Parked, parked_for};
 #[cfg(not(loom))]
 pub use run::{atomically, snapshot, try_atomically};
+#[cfg(not(loom))]
+pub use sink::{CommitSink, Durability, MAX_RECORD};
 pub use snapshot::Snapshot;
 pub use view::{Read, Transaction};
 

@@ -1,6 +1,6 @@
 //! What a handler asked for and gets only if it commits: closures, callbacks, timers.
 
-use super::Transaction;
+use super::{Transaction, sink};
 use crate::cell::deferred::{self, Deferred};
 use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
 
@@ -47,9 +47,18 @@ impl Outbox {
     /// Hands the effects to the one queue that opens them, in order. Runs no user code, so that the
     /// holder may call it.
     #[inline]
-    pub(crate) fn open(&mut self) {
+    pub(crate) fn open(&mut self, version: u64) {
+        let durable = !sink::is_active();
         for effect in self.0.get_mut().drain(..) {
-            deferred::push(Deferred::Run(effect));
+            if durable {
+                deferred::push(Deferred::Run(effect));
+            } else {
+                let open = move |durable| match durable {
+                    true => deferred::push(Deferred::Run(effect)),
+                    false => discard(vec![effect]),
+                };
+                sink::when_durable(version, Box::new(open));
+            }
         }
     }
 

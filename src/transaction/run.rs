@@ -4,6 +4,7 @@ use super::{
     attempt::{self, Attempt, Spare},
     choice::Left,
     commit::{self, Outcome, Payload},
+    sink,
     snapshot::Snapshot,
     view::{Mode, Transaction},
 };
@@ -152,17 +153,19 @@ pub fn snapshot<R>(f: impl Fn(&Snapshot) -> R) -> R {
             None => unreachable!("tested above"),
         });
     }
-    let (mut spare, _, mut ran) = view_once(attempt::take(), &f);
+    let (mut spare, mut version, mut ran) = view_once(attempt::take(), &f);
     // Left early: from now on with its reads logged, to be parked on.
     while let Ran::Left(_) = ran {
         let attempt;
         (attempt, ran) = view_logged(spare.begin(), &f);
+        version = attempt.view.snapshot();
         spare = match ran {
             Ran::Left(left) => park(attempt, left),
             _ => attempt.end(),
         };
     }
     attempt::keep(spare);
+    wait_durable(version);
     match ran {
         Ran::Answer(answer) => answer,
         Ran::Panic(payload) => resume_unwind(payload),
@@ -235,8 +238,20 @@ pub(crate) fn run_own<R, E>(f: &impl Fn(&Transaction) -> Result<R, E>) -> (Resul
         deferred::settle();
     }
     match result {
-        Ok(answer) => answer,
+        Ok(answer) => {
+            wait_durable(answer.1);
+            answer
+        }
         Err(payload) => resume_unwind(payload),
+    }
+}
+
+/// With a commit sink, nobody learns of a state that may still be lost.
+fn wait_durable(version: u64) {
+    if sink::is_active()
+        && let Err(why) = sink::wait_durable(version)
+    {
+        panic!("{why}");
     }
 }
 
