@@ -1,11 +1,11 @@
 //! Taking a handler back before it has committed: whether it is queued, runs or is parked.
 //!
 //! X1: whoever cancels sets the state, then looks for a parking number. X2: whoever parks stores
-//! the number, then looks at the state, both under the lock of the table of the parked. One of the
-//! two sees the other (all SeqCst), so a handler that is cancelled never stays parked.
+//! the number, then looks at the state, both under the lock of the table of the parked. Each fences
+//! between the two, so one of them sees the other: a handler that is cancelled never stays parked.
 
 use super::parked::{self, ParkedId};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 const NOT: u32 = 0;
 const CANCELLED: u32 = 1;
@@ -36,14 +36,15 @@ impl Cancel {
 
     /// Begins with another task. The last one has ended.
     pub(crate) fn renew(&self) {
-        self.state.store(NOT, Ordering::SeqCst);
-        self.parked.store(0, Ordering::SeqCst);
+        // Relaxed: the next task is handed over by a queue.
+        self.state.store(NOT, Ordering::Relaxed);
+        self.parked.store(0, Ordering::Relaxed);
     }
 
     /// Why the task was taken back, if it was.
     #[inline]
     pub(crate) fn why(&self) -> Option<Why> {
-        match self.state.load(Ordering::SeqCst) {
+        match self.state.load(Ordering::Relaxed) {
             CANCELLED => Some(Why::Cancelled),
             LATE => Some(Why::Late),
             _ => None,
@@ -52,23 +53,23 @@ impl Cancel {
 
     /// Takes the task back, unless it commits first (X1). Runs no user code.
     pub(crate) fn cancel(&self, why: Why) {
-        let state = match why {
+        self.set(match why {
             Why::Cancelled => CANCELLED,
             Why::Late => LATE,
-        };
-        // The first reason counts.
-        let _ = self.state.compare_exchange(NOT, state, Ordering::SeqCst, Ordering::SeqCst);
-        let parked = self.parked.load(Ordering::SeqCst);
-        if parked != 0 {
-            parked::cancel(ParkedId(parked));
-        }
+        });
     }
 
     /// Nobody will hear the answer: the task is not parked any more, nor will it be, but if it runs
     /// it may end. Runs no user code.
     pub(crate) fn unheard(&self) {
-        let _ = self.state.compare_exchange(NOT, UNHEARD, Ordering::SeqCst, Ordering::SeqCst);
-        let parked = self.parked.load(Ordering::SeqCst);
+        self.set(UNHEARD);
+    }
+
+    fn set(&self, state: u32) {
+        // Relaxed, here and below: ordered by the fences, and the first reason counts.
+        let _ = self.state.compare_exchange(NOT, state, Ordering::Relaxed, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let parked = self.parked.load(Ordering::Relaxed);
         if parked != 0 {
             parked::cancel(ParkedId(parked));
         }
@@ -76,7 +77,8 @@ impl Cancel {
 
     /// The task is about to be parked (X2); true if it must not be.
     pub(crate) fn parks(&self, id: ParkedId) -> bool {
-        self.parked.store(id.0, Ordering::SeqCst);
-        self.state.load(Ordering::SeqCst) != NOT
+        self.parked.store(id.0, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.state.load(Ordering::Relaxed) != NOT
     }
 }

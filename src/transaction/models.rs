@@ -6,9 +6,12 @@
 
 use super::{
     attempt::{Attempt, Spare},
-    commit::{self, Alone, Finish, Hold, Outcome},
+    cancel::{Cancel, Why},
+    choice::Left,
+    commit::{self, Alone, Finish, Hold, Outcome, Wish},
+    parked::{ParkedId, Wake},
 };
-use crate::cell::{TVar, boxes::Origin, slot::Guard, store::Held};
+use crate::cell::{TVar, boxes::Origin, folds::Merge, slot::Guard, store::Held};
 use loom::{
     sync::{
         Arc,
@@ -141,6 +144,107 @@ impl Finish for Count {
         assert!(matches!(outcome, Outcome::Committed(_)));
         self.0.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn parks(&mut self, _: ParkedId) -> bool {
+        unreachable!("it asked to be committed")
+    }
+
+    fn woken(self: Box<Self>, _: Wake) {
+        unreachable!("it was not parked")
+    }
+}
+
+/// Counts how often an attempt that asked to be parked is told of anything.
+struct Waits {
+    told: Arc<AtomicUsize>,
+    cancel: Option<Arc<Cancel>>,
+}
+
+impl Finish for Waits {
+    fn finish(self: Box<Self>, _: Spare, outcome: Outcome) {
+        assert!(matches!(outcome, Outcome::Failed(_)), "the cell was written before");
+        self.told.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn parks(&mut self, id: ParkedId) -> bool {
+        !self.cancel.as_ref().is_some_and(|cancel| cancel.parks(id))
+    }
+
+    fn woken(self: Box<Self>, _: Wake) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads a cell and, if it is 0, asks to be parked on it.
+fn wait_for(cell: &TVar<u64>, owner: Waits) {
+    let attempt = begin();
+    if *get(&attempt, cell) == 0 {
+        let left = Left { place: std::panic::Location::caller(), taken_back: false };
+        commit::submit(attempt, Wish::Park(left), Box::new(owner));
+    } else {
+        owner.told.fetch_add(1, Ordering::Relaxed);
+        drop(attempt.end());
+    }
+}
+
+/// I3: nor is a wake-up: an attempt that is parked hears of the write that comes after its read.
+#[test]
+fn no_wake_up_is_lost() {
+    model(3, || {
+        let (cell, told) = (TVar::new(0_u64), Arc::new(AtomicUsize::new(0)));
+        let written = cell.clone();
+        let writer = thread::spawn(move || write(&written, 1));
+        wait_for(&cell, Waits { told: Arc::clone(&told), cancel: None });
+        writer.join().expect("no panic");
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// X1, X2: whoever is cancelled while it parks does not stay parked, and hears of it once.
+#[test]
+fn a_cancelled_attempt_does_not_stay_parked() {
+    model(3, || {
+        let (cell, told) = (TVar::new(0_u64), Arc::new(AtomicUsize::new(0)));
+        let cancel = Arc::new(Cancel::new());
+        let theirs = Arc::clone(&cancel);
+        let other = thread::spawn(move || theirs.cancel(Why::Cancelled));
+        wait_for(&cell, Waits { told: Arc::clone(&told), cancel: Some(cancel) });
+        other.join().expect("no panic");
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        // What it waited for comes too late.
+        write(&cell, 1);
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+    });
+}
+
+struct Sum;
+
+impl Merge for Sum {
+    type Value = u64;
+
+    fn merge(old: u64, operand: u64) -> u64 {
+        old + operand
+    }
+}
+
+/// A fold takes the value that its commit finds: two of them never fail, and none is lost.
+#[test]
+fn folds_commute() {
+    model(2, || {
+        let cell = TVar::new(0_u64);
+        let add = |cell: &TVar<u64>, n| {
+            let attempt = begin();
+            attempt.logs.writes.merge::<Sum>(cell, n, Origin::default());
+            assert!(commit(attempt), "nothing was read");
+        };
+        let theirs = cell.clone();
+        let other = thread::spawn(move || add(&theirs, 1));
+        add(&cell, 2);
+        other.join().expect("no panic");
+        let attempt = begin();
+        assert_eq!(*cell.read_at(&attempt.view), 3);
+        drop(attempt.end());
+    });
 }
 
 /// I3: every READY attempt is finished by somebody, without anybody waiting for it.
@@ -152,7 +256,7 @@ fn no_ready_attempt_is_lost() {
             let cell = TVar::new(0_u64);
             let attempt = begin();
             set(&attempt, &cell, 1);
-            commit::submit(attempt, Box::new(Count(Arc::clone(done))));
+            commit::submit(attempt, Wish::Commit, Box::new(Count(Arc::clone(done))));
         };
         let theirs = Arc::clone(&done);
         let other = thread::spawn(move || submit(&theirs));
@@ -182,7 +286,7 @@ fn no_request_to_run_alone_is_lost() {
             let cell = TVar::new(0_u64);
             let attempt = begin();
             set(&attempt, &cell, 1);
-            commit::submit(attempt, Box::new(Count(theirs)));
+            commit::submit(attempt, Wish::Commit, Box::new(Count(theirs)));
         });
         commit::request_alone(0, Box::new(ServeNow(Arc::clone(&done))));
         other.join().expect("no panic");
