@@ -74,7 +74,7 @@ mod transaction;
 #[cfg(not(loom))]
 mod web;
 
-pub use cell::{MAX_VIEWS, TVar};
+pub use cell::{MAX_VIEWS, Memory, TVar, memory};
 pub use collections::{NewestFirst, TCounter, TLog, TMax, TMin};
 pub use error::{Error, ErrorKind, Result};
 pub use transaction::{MAX_PARKED, Parked, Read, Rng, Snapshot, Transaction, parked_for};
@@ -85,7 +85,8 @@ pub use ::http::{HeaderName, HeaderValue, Method, StatusCode};
 pub use event_loop::{Handle, Loop, TimerId};
 #[cfg(not(loom))]
 pub use executor::{
-    Executor, ExecutorBuilder, Failure, MAX_THREADS, Order, Pair, Panicked, Stats, Transact,
+    Executor, ExecutorBuilder, Failure, LongHold, MAX_THREADS, Order, Pair, Panicked, Stats,
+    Transact,
 };
 #[cfg(not(loom))]
 pub use transaction::{CommitSink, Durability, MAX_RECORD, atomically, snapshot, try_atomically};

@@ -44,8 +44,8 @@ usage: cargo bench --bench executor -- [--quick] [--only NAME[,NAME]]
 
 Prints a table, and writes its rows, without those of earlier runs, to
 target/bench/executor.json.";
-/// Cells that handlers choose from: few enough to stay in a core's cache, as a server's hot ones do.
-/// What cells cost that do not is the question of another bench.
+/// Cells that handlers choose from: few enough to stay in a core's cache, as a server's hot ones
+/// do. What cells cost that do not is the question of another bench.
 const CELLS: u64 = 4_096;
 /// The body where its length is not the question.
 const BODY_NS: u64 = 1_000;

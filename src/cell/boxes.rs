@@ -30,6 +30,11 @@ pub(super) struct VersionHeader {
 }
 
 impl VersionHeader {
+    /// The size of the box in bytes, without what the value owns elsewhere.
+    pub(super) fn size(&self) -> usize {
+        self.glue.size
+    }
+
     /// The type of the value.
     pub(super) fn type_name(&self) -> &'static str {
         (self.glue.type_name)()
@@ -56,6 +61,8 @@ struct Glue {
     /// Drops the value and frees the node.
     dispose: unsafe fn(NonNull<VersionHeader>),
     needs_drop: bool,
+    /// Of the box, in bytes.
+    size: usize,
     /// Whether there is no value yet.
     reserved: bool,
     type_id: fn() -> TypeId,
@@ -74,6 +81,7 @@ impl<T: Send + Sync + 'static> GlueOf<T> {
     const GLUE: Glue = Glue {
         dispose: dispose::<T>,
         needs_drop: std::mem::needs_drop::<T>(),
+        size: size_of::<VersionNode<T>>(),
         reserved: false,
         type_id: TypeId::of::<T>,
         type_name: type_name::<T>,
@@ -86,6 +94,7 @@ impl<T: Send + Sync + 'static> ReservedOf<T> {
     const GLUE: Glue = Glue {
         dispose: dispose::<MaybeUninit<T>>,
         needs_drop: false,
+        size: size_of::<VersionNode<T>>(),
         reserved: true,
         type_id: TypeId::of::<T>,
         type_name: type_name::<T>,
@@ -212,6 +221,11 @@ impl Version {
     fn header(&self) -> &VersionHeader {
         // SAFETY: owned, so alive as long as `self`.
         unsafe { self.0.as_ref() }
+    }
+
+    /// See [`VersionHeader::size`].
+    pub(super) fn size(&self) -> usize {
+        self.header().size()
     }
 
     /// Whether dropping the value runs code.

@@ -377,8 +377,8 @@ impl WriteLog {
         let writes = self.0.get_mut();
         writes.index.clear();
         for (cell, version) in writes.entries.drain(..) {
-            cell.link(version, number);
-            held.touch(cell);
+            let before = cell.link(version, number);
+            held.touch(cell, before);
         }
     }
 

@@ -17,3 +17,11 @@ pub(crate) mod store;
 
 pub use node::TVar;
 pub use slot::MAX_VIEWS;
+pub use store::Memory;
+
+/// What the process keeps besides the newest versions of living cells, as of the last time that
+/// somebody looked: at most some commits, or 20 ms, ago.
+#[must_use]
+pub fn memory() -> Memory {
+    store::STORE.memory()
+}

@@ -270,8 +270,9 @@ impl CellRef {
         }
     }
 
-    /// Makes `version` the newest (C5). Called by the holder, with numbers that only grow.
-    pub(super) fn link(self, version: Version, number: u64) {
+    /// Makes `version` the newest (C5), and says how large the one before it is. Called by the
+    /// holder, with numbers that only grow.
+    pub(super) fn link(self, version: Version, number: u64) -> usize {
         let node = std::mem::ManuallyDrop::new(version).node().as_ptr();
         let header = self.header();
         // SAFETY: not published yet, so owned by this call.
@@ -283,6 +284,29 @@ impl CellRef {
         // new number too, and goes the slow way.
         header.version.store(number, Ordering::Relaxed);
         header.head.store(node, Ordering::Release);
+        // SAFETY: linked until the holder, which the caller is, unlinks it.
+        unsafe { &*head }.size()
+    }
+
+    /// The bytes of the cell and its newest version. Called by the holder.
+    pub(super) fn own_bytes(self) -> usize {
+        size_of::<Header>() + self.sizes().0
+    }
+
+    /// The sizes of the newest version, and of the older ones together with their number. Called by
+    /// the holder.
+    pub(super) fn sizes(self) -> (usize, usize, usize) {
+        // SAFETY: in the chain; only the holder unlinks.
+        let newest = unsafe { &*self.header().head.load(Ordering::Relaxed) };
+        let (mut count, mut older) = (0, 0);
+        let mut node = newest.next.load(Ordering::Relaxed);
+        while !node.is_null() {
+            // SAFETY: as above.
+            let version = unsafe { &*node };
+            (count, older) = (count + 1, older + version.size());
+            node = version.next.load(Ordering::Relaxed);
+        }
+        (newest.size(), count, older)
     }
 
     /// Unlinks every version that no announcement can see (P3), and says whether the cell needs a

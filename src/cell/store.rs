@@ -51,6 +51,8 @@ pub(crate) struct Store {
     baton: Baton<Held>,
     limbo: Limbo,
     dropped: AtomicUsize,
+    /// As of the last scan, for whoever asks.
+    memory: [AtomicUsize; 4],
     /// What to do when the baton is let go with something left for its holder.
     on_flag: OnceLock<fn(Guard<Held>, u32)>,
 }
@@ -74,6 +76,32 @@ pub(crate) struct Held {
     active: Active,
     /// How many holds have ended since the last scan.
     looked: usize,
+    memory: Memory,
+}
+
+/// What the process keeps besides the newest versions of living cells. Bytes are those of the
+/// boxes; what a value owns elsewhere, in a `Vec` say, is not counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Memory {
+    /// Versions that were replaced, and that a snapshot can see or nobody has looked at since.
+    pub old_versions: usize,
+    /// Their bytes.
+    pub old_bytes: usize,
+    /// Cells without a handle that a snapshot may still see.
+    pub dropped_cells: usize,
+    /// Their bytes, with those of their newest versions.
+    pub dropped_bytes: usize,
+}
+
+impl Memory {
+    const NONE: Self = Self { old_versions: 0, old_bytes: 0, dropped_cells: 0, dropped_bytes: 0 };
+
+    /// All bytes together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.old_bytes + self.dropped_bytes
+    }
 }
 
 /// What a hold leaves to be freed after the baton is let go.
@@ -102,9 +130,14 @@ impl Store {
                     dropped: VecDeque::new(),
                     active: Active::new(),
                     looked: 0,
+                    memory: Memory::NONE,
                 }),
                 limbo: Limbo::new(),
                 dropped: AtomicUsize::new(0),
+                #[cfg(not(loom))]
+                memory: [const { AtomicUsize::new(0) }; 4],
+                #[cfg(loom)]
+                memory: std::array::from_fn(|_| AtomicUsize::new(0)),
                 on_flag: OnceLock::new(),
             }
         }
@@ -186,6 +219,8 @@ impl Store {
         if !self.limbo.is_empty() {
             let mut cells = Vec::new();
             self.limbo.take(&mut cells);
+            held.memory.dropped_cells += cells.len();
+            held.memory.dropped_bytes += cells.iter().map(|cell| cell.own_bytes()).sum::<usize>();
             // Relaxed: the holder stored it.
             held.dropped.push_back((self.watermark.load(Ordering::Relaxed), cells));
         }
@@ -206,8 +241,25 @@ impl Store {
         held.prune_touched();
         held.look_again(flush);
         held.free_dropped(&mut spoils.cells);
+        self.report(&held.memory);
         spoils.more = held.has_garbage();
         spoils
+    }
+
+    /// Relaxed: figures for people and for limits.
+    fn report(&self, memory: &Memory) {
+        let Memory { old_versions, old_bytes, dropped_cells, dropped_bytes } = *memory;
+        let figures = [old_versions, old_bytes, dropped_cells, dropped_bytes];
+        for (shown, figure) in self.memory.iter().zip(figures) {
+            shown.store(figure, Ordering::Relaxed);
+        }
+    }
+
+    /// What is kept, as of the last scan.
+    pub(crate) fn memory(&self) -> Memory {
+        let [old_versions, old_bytes, dropped_cells, dropped_bytes] =
+            std::array::from_fn(|i| self.memory[i].load(Ordering::Relaxed));
+        Memory { old_versions, old_bytes, dropped_cells, dropped_bytes }
     }
 
     /// Whether a collection would find something to do.
@@ -253,7 +305,9 @@ impl Held {
 
     /// Notes that a cell got a new version.
     #[inline]
-    pub(super) fn touch(&mut self, cell: CellRef) {
+    pub(super) fn touch(&mut self, cell: CellRef, bytes_before: usize) {
+        self.memory.old_versions += 1;
+        self.memory.old_bytes += bytes_before;
         self.touched.push(cell);
         if cell.take_waited() {
             self.waited.push(cell);
@@ -293,24 +347,35 @@ impl Held {
 
     /// (P3) Prunes what this hold wrote.
     fn prune_touched(&mut self) {
+        let before = self.retired.len();
         for cell in self.touched.drain(..) {
             if cell.prune(&self.active, &mut self.retired) && cell.queue() {
                 self.second_look.push_back(cell);
             }
         }
+        self.count_retired(before);
+    }
+
+    /// Counts the versions that were unlinked since there were `before`.
+    fn count_retired(&mut self, before: usize) {
+        let retired = &self.retired[before..];
+        self.memory.old_versions -= retired.len();
+        self.memory.old_bytes -= retired.iter().map(Version::size).sum::<usize>();
     }
 
     /// (P4) Prunes cells that had old versions in use when they were last looked at.
     fn look_again(&mut self, idle: bool) {
+        let before = self.retired.len();
         let looks = if idle { SECOND_LOOKS_IDLE } else { SECOND_LOOKS };
         for _ in 0..looks.min(self.second_look.len()) {
-            let Some(cell) = self.second_look.pop_front() else { return };
+            let Some(cell) = self.second_look.pop_front() else { break };
             if cell.prune(&self.active, &mut self.retired) {
                 self.second_look.push_back(cell);
             } else {
                 cell.unqueue();
             }
         }
+        self.count_retired(before);
     }
 
     /// (D3, D4) Frees cells dropped before every active snapshot, unless a queue still has them.
@@ -322,10 +387,16 @@ impl Held {
             }
             let Some((stamp, mut cells)) = self.dropped.pop_front() else { return };
             cells.retain(|cell| {
-                if !cell.is_queued() {
+                let keep = cell.is_queued();
+                if !keep {
+                    let (_, older, bytes) = cell.sizes();
+                    self.memory.old_versions -= older;
+                    self.memory.old_bytes -= bytes;
+                    self.memory.dropped_cells -= 1;
+                    self.memory.dropped_bytes -= cell.own_bytes();
                     dead.push(cell.dead());
                 }
-                cell.is_queued()
+                keep
             });
             if !cells.is_empty() {
                 self.dropped.push_back((stamp, cells));

@@ -295,6 +295,7 @@ impl Loop {
             let Some(job) = self.batch.pop_front() else { break };
             let handled = job.handled();
             let cheap = handled.cost().class() == Class::Cheap && !handled.heat.in_lane(now);
+            let Some(job) = core.refuse_if_full(job) else { continue };
             let task = core.accept(job, *arrived_ns.get_or_insert_with(wall_ns));
             let here = inline_only || cheap && now - began < INLINE_NS;
             match core.admit_here(task) {

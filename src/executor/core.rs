@@ -14,12 +14,12 @@
 use super::{
     Order,
     arrival::Arrival,
-    job::{Ended, Job, Kind, Task},
+    job::{Ended, How, Job, Kind, Task},
     ledger::Ledger,
     schedule::{self, Class, Next},
     series::Series,
 };
-use crate::cell::deferred;
+use crate::cell::{deferred, store::STORE};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, Table, fence, now_ns};
 use crate::transaction::{
     attempt::{Attempt, Spare},
@@ -45,10 +45,24 @@ pub(crate) const MEMBERS: usize = 16;
 /// How long a worker waits between two looks at a full READY list.
 pub(crate) const READY_PAUSE: Duration = Duration::from_micros(20);
 
+/// When new work is refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) under_way: usize,
+    pub(crate) old_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { under_way: 100_000, old_bytes: 1 << 30 }
+    }
+}
+
 pub(crate) struct Core {
     /// How many handlers can run at once. With one, it runs while holding the baton.
     pub(crate) threads: usize,
     pub(crate) seed: Seed,
+    limits: Limits,
     /// The turn of tickets, in arrival order.
     pub(crate) arrival: Option<Arrival>,
     /// Served before all else: whoever takes one waits for the baton first.
@@ -162,6 +176,7 @@ impl Core {
     pub(crate) fn new(
         threads: usize,
         order: Order,
+        limits: Limits,
         seed: Seed,
         unparkers: Vec<Unparker>,
         ledger: Ledger,
@@ -169,6 +184,7 @@ impl Core {
         Arc::new(Self {
             threads,
             seed,
+            limits,
             arrival: (order == Order::Arrival).then(Arrival::new),
             alone: SegQueue::new(),
             again: SegQueue::new(),
@@ -203,6 +219,25 @@ impl Core {
     pub(crate) fn accept(self: &Arc<Self>, job: Box<dyn Job>, now_ns: u64) -> Box<Task> {
         self.accepted();
         self.task(job, now_ns)
+    }
+
+    /// Ends a job that may be refused, if there is too much under way; else gives it back.
+    pub(crate) fn refuse_if_full(&self, mut job: Box<dyn Job>) -> Option<Box<dyn Job>> {
+        let full = self.under_way() >= self.limits.under_way
+            || STORE.memory().bytes() > self.limits.old_bytes;
+        if !full || !job.may_be_refused() {
+            return Some(job);
+        }
+        let version = STORE.watermark();
+        job.ended(Ended { version, how: How::Refused, worker: 0 });
+        deferred::drop_later(job);
+        self.wake_for_deferred();
+        None
+    }
+
+    /// How much was accepted and has not ended.
+    pub(crate) fn under_way(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
     }
 
     /// Counts something that has to end before the workers may.

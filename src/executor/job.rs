@@ -79,6 +79,8 @@ pub(crate) enum How {
     Done,
     /// The panic that ended it.
     Panicked(Panicked),
+    /// It was never run: too much was under way.
+    Refused,
     /// It was taken back before it could commit.
     TakenBack(Why),
 }
@@ -96,6 +98,10 @@ pub(crate) trait Job: Send {
     /// One attempt of the others. Called again if it does not stand; only the last call counts.
     fn attempt(&mut self, _tx: &Transaction) -> Verdict {
         Verdict::Commit
+    }
+    /// Whether it may be refused when there is too much under way.
+    fn may_be_refused(&self) -> bool {
+        false
     }
     /// By what it can be taken back.
     fn cancel(&self) -> Option<&Arc<Cancel>> {

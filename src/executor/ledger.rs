@@ -12,6 +12,8 @@ use dashmap::DashMap;
 
 /// The most pairs of handler and cell that are counted; later ones are only in the log.
 const MAX_PAIRS: usize = 10_000;
+/// A hold longer than this is noted.
+const LONG_HOLD_NS: u64 = 1_000_000;
 
 /// What an executor has done since it was built.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,8 +25,27 @@ pub struct Stats {
     pub aborted: u64,
     /// Time spent in attempts that were thrown away, in nanoseconds.
     pub lost_ns: u64,
+    /// Handlers that were accepted and have not ended: queued, running or parked.
+    pub under_way: usize,
+    /// Those of them that called `retry` and wait for a write.
+    pub parked: usize,
+    /// Handlers that ran for more than a millisecond while everybody's commits waited, most time
+    /// first: after losing too often, or in arrival order. Not counted with one thread.
+    pub long_holds: Vec<LongHold>,
     /// The pairs of a handler and a cell that made it run again, most time lost first.
     pub conflicts: Vec<Pair>,
+}
+
+/// A handler that kept others from committing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LongHold {
+    /// The name of the handler.
+    pub handler: &'static str,
+    /// How often.
+    pub count: u64,
+    /// For how long at most, in nanoseconds.
+    pub longest_ns: u64,
 }
 
 /// A handler that lost, the cell it lost on and the handler that won.
@@ -51,6 +72,8 @@ pub(crate) struct Ledger {
     aborted: AtomicU64,
     lost_ns: AtomicU64,
     pairs: DashMap<PairKey, (u64, u64)>,
+    /// How often and how long.
+    holds: DashMap<Label, (u64, u64)>,
     log: Option<Logging>,
 }
 
@@ -79,6 +102,7 @@ impl Ledger {
             aborted: AtomicU64::new(0),
             lost_ns: AtomicU64::new(0),
             pairs: DashMap::new(),
+            holds: DashMap::new(),
             log,
         }
     }
@@ -99,6 +123,15 @@ impl Ledger {
         self.ended[task.worker].fetch_add(1, Ordering::Relaxed);
         if let Some(logging) = &self.log {
             logging.attempt(task, version, outcome, task.failures + 1);
+        }
+    }
+
+    /// Books a handler that ran while holding the baton.
+    pub(crate) fn held(&self, task: &Task) {
+        let ns = task.ended_ns.saturating_sub(task.began_ns);
+        if ns > LONG_HOLD_NS {
+            let mut hold = self.holds.entry(task.job.handled().label).or_default();
+            *hold = (hold.0 + 1, hold.1.max(ns));
         }
     }
 
@@ -163,12 +196,24 @@ impl Ledger {
                 Pair { loser: loser.text(), cell, winner: winner.text(), count, lost_ns }
             })
             .collect();
+        let mut long_holds: Vec<LongHold> = self
+            .holds
+            .iter()
+            .map(|hold| LongHold {
+                handler: hold.key().text(),
+                count: hold.value().0,
+                longest_ns: hold.value().1,
+            })
+            .collect();
+        long_holds.sort_by_key(|hold| std::cmp::Reverse(hold.longest_ns));
         conflicts.sort_by(|a, b| b.lost_ns.cmp(&a.lost_ns).then_with(|| a.cell.cmp(b.cell)));
         Stats {
             ended: self.ended.iter().map(|count| count.load(Ordering::Relaxed)).sum(),
             aborted: self.aborted.load(Ordering::Relaxed),
             lost_ns: self.lost_ns.load(Ordering::Relaxed),
+            long_holds,
             conflicts,
+            ..Stats::default()
         }
     }
 }

@@ -9,6 +9,7 @@
 mod arrival;
 mod core;
 mod heat;
+mod holding;
 pub(crate) mod job;
 mod ledger;
 pub(crate) mod runner;
@@ -19,10 +20,10 @@ mod turns;
 mod watch;
 mod worker;
 
-pub use ledger::{Pair, Stats};
+pub use ledger::{LongHold, Pair, Stats};
 pub use transact::{Failure, Panicked, Transact};
 
-use self::core::{Core, Queued};
+use self::core::{Core, Limits, Queued};
 use crate::conflict_log::Log;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{Arc, now_ns, spawn, thread::JoinHandle};
@@ -63,6 +64,7 @@ pub struct ExecutorBuilder {
     threads: Option<usize>,
     order: Order,
     seed: Option<[u8; 32]>,
+    limits: Limits,
     log: Option<PathBuf>,
 }
 
@@ -84,6 +86,22 @@ impl ExecutorBuilder {
     /// ticket by ticket: for tests and replays. By default the system provides one.
     pub fn seed(mut self, seed: [u8; 32]) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// The most transactions that may be under way, parked ones included; 100,000 by default.
+    /// Further ones are refused: [`Failure::Overloaded`], or 503 from an
+    /// [`App`](crate::App). Callbacks, timers and [`Executor::run`] are not.
+    pub fn max_under_way(mut self, transactions: usize) -> Self {
+        self.limits.under_way = transactions;
+        self
+    }
+
+    /// The most bytes of old versions and dropped cells, see [`memory`](crate::memory), with which
+    /// new transactions are taken; 1 GiB by default. Above it they are refused as by
+    /// [`ExecutorBuilder::max_under_way`], until the snapshots that hold that memory have ended.
+    pub fn max_old_bytes(mut self, bytes: usize) -> Self {
+        self.limits.old_bytes = bytes;
         self
     }
 
@@ -127,7 +145,7 @@ impl ExecutorBuilder {
         let parkers: Vec<Parker> = (0..workers).map(|_| Parker::new()).collect();
         let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
         let (ledger, seed) = (Ledger::new(log, workers + 1), self.seed.unwrap_or_else(fresh_seed));
-        let core = Core::new(threads, self.order, seed, unparkers, ledger);
+        let core = Core::new(threads, self.order, self.limits, seed, unparkers, ledger);
         let mut executor = Executor { core, workers: Vec::new() };
         for (index, parker) in parkers.into_iter().enumerate() {
             let core = Arc::clone(&executor.core);
@@ -256,6 +274,7 @@ impl Executor {
 
     /// Admits a job and sees to it that a worker runs it.
     pub(crate) fn submit(&self, job: Box<dyn Job>) {
+        let Some(job) = self.core.refuse_if_full(job) else { return };
         let task = self.core.accept(job, wall_ns());
         self.core.queue(task);
         self.core.wake_one();
@@ -270,7 +289,8 @@ impl Executor {
     /// What has been done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.core.ledger.stats()
+        let (under_way, parked) = (self.core.under_way(), self.core.parked());
+        Stats { under_way, parked, ..self.core.ledger.stats() }
     }
 
     /// Does not wait for the threads any more when dropped.

@@ -21,8 +21,6 @@ use crate::transaction::{
 };
 use std::ops::Range;
 
-/// With one thread the baton is kept from handler to handler, at most so long.
-const KEEP_HOLD_NS: u64 = 50_000;
 /// An attempt that waits for others to be committed with waits no longer.
 const GATHER_NS: u64 = 20_000;
 /// How many attempts wait for the baton at most before they are made READY.
@@ -35,19 +33,21 @@ const LANE_NS: u64 = 100_000;
 /// What a thread that runs handlers keeps between them.
 pub(crate) struct Runner {
     pub(super) core: Arc<Core>,
-    index: usize,
+    pub(super) index: usize,
     spares: Vec<Spare>,
     /// With one thread: the baton, while write handlers follow one another.
-    hold: Option<(Hold, u64)>,
+    pub(super) hold: Option<(Hold, u64)>,
     /// Attempts of cheap handlers that hardly ever fail, to be committed together.
     gathered: Vec<(Box<Task>, Attempt)>,
     /// In arrival order: tickets of cheap handlers whose turn has not come, to be put into the ring
     /// together.
     pub(super) arrived: Vec<(u64, Arrived)>,
     /// Failed tasks to be run again, before anything else.
+    #[expect(clippy::vec_box, reason = "they go on in the same boxes")]
     again: Vec<Box<Task>>,
     /// Tasks of the present series that have ended, and its first ticket.
-    pool: Vec<Box<Task>>,
+    #[expect(clippy::vec_box, reason = "they are used again in the same boxes")]
+    pub(super) pool: Vec<Box<Task>>,
     present: u64,
     cheap_run: u32,
     /// How many runs have ended since the clock was looked at.
@@ -441,115 +441,8 @@ impl Runner {
         }
     }
 
-    /// With one thread: the handler runs while holding the baton, so nothing is validated.
-    fn write_holding(&mut self, task: Box<Task>) -> u64 {
-        let (mut hold, since) = match self.hold.take() {
-            Some(hold) => hold,
-            None => (commit::take_alone(u64::MAX), task.began_ns),
-        };
-        let now = self.write_alone(&mut hold, task);
-        if hold.is_wanted() || now.saturating_sub(since) > KEEP_HOLD_NS {
-            hold.end();
-        } else {
-            self.hold = Some((hold, since));
-        }
-        now
-    }
-
-    /// Runs a task to its end while holding the baton. Nothing of the task is dropped here.
-    pub(super) fn write_alone(&mut self, hold: &mut Hold, mut task: Box<Task>) -> u64 {
-        let attempt = self.begin(&mut task);
-        let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Alone);
-        let mut now = self.ran(&mut task);
-        if let Ran::Left(_) = ran {
-            // What it read was not logged: once more, with a log to be parked on.
-            self.keep(attempt.end());
-            let attempt = self.begin(&mut task);
-            let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Optimistic);
-            now = self.ran(&mut task);
-            self.decide_holding(hold, task, attempt, ran);
-        } else {
-            self.decide_holding(hold, task, attempt, ran);
-        }
-        now
-    }
-
-    /// One attempt, with the search inside where that has to be repeated with it.
-    pub(super) fn attempt_holding(
-        &self,
-        task: &mut Task,
-        attempt: Attempt,
-        mode: Mode,
-    ) -> (Attempt, Ran<Verdict>) {
-        let search = task.job.kind() == Kind::SearchThenWrite && !task.searched;
-        let job = &mut task.job;
-        attempt_once(attempt, mode, |tx| {
-            if search {
-                tx.with_joined(|snapshot| job.view(snapshot));
-            }
-            job.attempt(tx)
-        })
-    }
-
-    /// Decides an attempt whose reads stand, as the holder.
-    pub(super) fn decide_holding(
-        &mut self,
-        hold: &mut Hold,
-        mut task: Box<Task>,
-        attempt: Attempt,
-        ran: Ran<Verdict>,
-    ) {
-        let (version, booked, how) = match ran {
-            Ran::Answer(Verdict::Commit) => {
-                let (spare, outcome) = hold.commit(attempt);
-                self.keep(spare);
-                match outcome {
-                    Outcome::Committed(version) => (version, Booked::Committed, How::Done),
-                    Outcome::Panicked(payload) => {
-                        let how = How::Panicked(Panicked::contain(payload));
-                        (task.first_snapshot, Booked::Panicked, how)
-                    }
-                    Outcome::Failed(conflict) => {
-                        unreachable!("stale under the baton: {conflict:?}")
-                    }
-                }
-            }
-            Ran::Left(left) => {
-                task.is_ready = false;
-                if let Err((owner, spare, outcome)) = hold.park(attempt, left, task) {
-                    owner.finish(spare, outcome);
-                }
-                return;
-            }
-            Ran::TakenBack => {
-                self.keep(attempt.discard());
-                task.take_back();
-                return;
-            }
-            undone => {
-                let (booked, how) = undone_as(undone);
-                // What precedes it in the order is committed: this is its place.
-                let version = attempt.view.snapshot();
-                self.keep(attempt.end());
-                (version, booked, how)
-            }
-        };
-        self.core.ledger.ended(&task, version, booked);
-        self.end_holding(task, version, how);
-    }
-
-    /// Ends a task under the baton: what its job captured is dropped later.
-    fn end_holding(&mut self, mut task: Box<Task>, version: u64, how: How) {
-        if self.reuses(&task) {
-            task.job.ended(Ended { version, how, worker: self.index });
-            self.pool.push(task);
-        } else {
-            task.end_elsewhere(version, how);
-        }
-    }
-
     /// Whether a task that has ended can become the next member of the present series.
-    fn reuses(&self, task: &Task) -> bool {
+    pub(super) fn reuses(&self, task: &Task) -> bool {
         let reusable = task.series != 0 && task.series == self.present && self.pool.len() < RING;
         reusable && !sink::is_active()
     }
@@ -602,7 +495,7 @@ impl Runner {
 }
 
 /// How an attempt that is not to be committed is booked.
-fn undone_as(ran: Ran<Verdict>) -> (Booked, How) {
+pub(super) fn undone_as(ran: Ran<Verdict>) -> (Booked, How) {
     match ran {
         Ran::Panic(panic) => (Booked::Panicked, How::Panicked(Panicked::contain(panic))),
         _ => (Booked::RolledBack, How::Done),

@@ -73,6 +73,9 @@ pub enum Failure {
     Cancelled,
     /// It did not commit before its deadline.
     Late,
+    /// It was not taken: too much was under way, see
+    /// [`ExecutorBuilder::max_under_way`](crate::ExecutorBuilder::max_under_way).
+    Overloaded,
 }
 
 impl fmt::Display for Failure {
@@ -81,6 +84,7 @@ impl fmt::Display for Failure {
             Failure::Panicked(panicked) => panicked.fmt(f),
             Failure::Cancelled => f.write_str("the transaction was cancelled"),
             Failure::Late => f.write_str("the transaction did not commit before its deadline"),
+            Failure::Overloaded => f.write_str("the executor is overloaded"),
         }
     }
 }
@@ -250,6 +254,10 @@ where
         Kind::Write
     }
 
+    fn may_be_refused(&self) -> bool {
+        true
+    }
+
     fn cancel(&self) -> Option<&Arc<Cancel>> {
         Some(&self.cancel)
     }
@@ -272,6 +280,7 @@ where
                 Err(match undone {
                     How::Panicked(panicked) => Failure::Panicked(panicked),
                     How::TakenBack(Why::Late) => Failure::Late,
+                    How::Refused => Failure::Overloaded,
                     _ => Failure::Cancelled,
                 })
             }

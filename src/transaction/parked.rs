@@ -168,8 +168,3 @@ pub fn parked_for(age: Duration, most: usize) -> Vec<Parked> {
     });
     report.collect()
 }
-
-/// How many attempts are parked.
-pub(crate) fn count() -> usize {
-    TABLE.lock().entries.len()
-}

@@ -56,7 +56,9 @@ impl<R> Ran<R> {
             (Ok(answer), None) => Self::Answer(answer),
             (Err(payload), None) => Self::Panic(payload),
             (result, Some(left)) => {
-                result.err().map(deferred::drop_later);
+                if let Err(payload) = result {
+                    deferred::drop_later(payload);
+                }
                 if left.taken_back { Self::TakenBack } else { Self::Left(left) }
             }
         }

@@ -176,8 +176,9 @@ pub(super) fn wait_open() {
 /// While it works, what a committed transaction lets out waits until its version is durable: its
 /// answer, its closures and callbacks, the return of [`atomically`](crate::atomically). So do
 /// answers of read-only handlers, for the version that they saw. Commits themselves go on, and
-/// others see their writes, until `capacity` bytes of records wait: then no write commits until
-/// there is room, while read-only work goes on.
+/// others see their writes, until `capacity` bytes of records wait, which those that commit
+/// together may exceed by a few records: then no write commits until there is room, while read-only
+/// work goes on.
 ///
 /// If the sink fails, all that waits ends with an error, as does every later write; what had been
 /// let out before is durable.
@@ -340,8 +341,8 @@ fn fail(why: String) {
 }
 
 impl Transaction {
-    /// Appends to this transaction's record, which goes to the [`CommitSink`] when it commits; without
-    /// a sink it is dropped. The format is the caller's.
+    /// Appends to this transaction's record, which goes to the [`CommitSink`] when it commits;
+    /// without a sink it is dropped. The format is the caller's.
     ///
     /// # Panics
     /// When the record would be longer than [`MAX_RECORD`]; inside a [`Snapshot`](crate::Snapshot).

@@ -442,6 +442,10 @@ impl Job for RequestJob {
         Some(Arc::clone(&self.home))
     }
 
+    fn may_be_refused(&self) -> bool {
+        true
+    }
+
     fn cancel(&self) -> Option<&Arc<Cancel>> {
         Some(&self.cancel)
     }
@@ -462,6 +466,7 @@ impl Job for RequestJob {
     fn ended(&mut self, ended: Ended) {
         let response = match (ended.how, self.response.take()) {
             (How::Done, Some(response)) => response,
+            (How::Refused, _) => Response::error(StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             (How::TakenBack(_), _) => Response::error(StatusCode::SERVICE_UNAVAILABLE, "too late"),
             _ => Response::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
         };

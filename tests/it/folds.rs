@@ -1,4 +1,5 @@
 //! Writes that commute: counters, extremes, logs, and steps of users.
+#![expect(clippy::disallowed_types, reason = "a test outside the library")]
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

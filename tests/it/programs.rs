@@ -107,7 +107,7 @@ impl World {
                 Op::OrElse(a, b) => {
                     let first = |tx: &Transaction| {
                         let acc = self.run(tx, a, acc);
-                        tx.guard(acc % 2 == 0);
+                        tx.guard(acc.is_multiple_of(2));
                         acc
                     };
                     acc = tx.or_else(first, |tx| self.run(tx, b, acc));
@@ -161,7 +161,7 @@ impl Model {
                 Op::OrElse(a, b) => {
                     let before = self.clone();
                     let first = self.run(a, acc);
-                    if first % 2 == 0 {
+                    if first.is_multiple_of(2) {
                         acc = first;
                     } else {
                         *self = before;

@@ -1,0 +1,132 @@
+//! Running and deciding tasks while holding the baton: where nothing else commits, nothing fails.
+//!
+//! With one thread every write handler is run so; else those that have lost too often, and in
+//! arrival order those whose turn it is. No destructor of a user runs here.
+
+use super::{
+    job::{Ended, How, Kind, Task, Verdict},
+    runner::{Runner, undone_as},
+    transact::Panicked,
+};
+use crate::conflict_log::Outcome as Booked;
+use crate::transaction::{
+    attempt::Attempt,
+    commit::{self, Hold, Outcome},
+    run::{Ran, attempt_once},
+    view::Mode,
+};
+
+/// With one thread the baton is kept from handler to handler, at most so long.
+const KEEP_HOLD_NS: u64 = 50_000;
+
+impl Runner {
+    /// With one thread: the handler runs while holding the baton, so nothing is validated.
+    pub(super) fn write_holding(&mut self, task: Box<Task>) -> u64 {
+        let (mut hold, since) = match self.hold.take() {
+            Some(hold) => hold,
+            None => (commit::take_alone(u64::MAX), task.began_ns),
+        };
+        let now = self.write_alone(&mut hold, task);
+        if hold.is_wanted() || now.saturating_sub(since) > KEEP_HOLD_NS {
+            hold.end();
+        } else {
+            self.hold = Some((hold, since));
+        }
+        now
+    }
+
+    /// Runs a task to its end while holding the baton. Nothing of the task is dropped here.
+    pub(super) fn write_alone(&mut self, hold: &mut Hold, mut task: Box<Task>) -> u64 {
+        let attempt = self.begin(&mut task);
+        let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Alone);
+        let mut now = self.ran(&mut task);
+        if self.core.threads > 1 {
+            self.core.ledger.held(&task);
+        }
+        if let Ran::Left(_) = ran {
+            // What it read was not logged: once more, with a log to be parked on.
+            self.keep(attempt.end());
+            let attempt = self.begin(&mut task);
+            let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Optimistic);
+            now = self.ran(&mut task);
+            self.decide_holding(hold, task, attempt, ran);
+        } else {
+            self.decide_holding(hold, task, attempt, ran);
+        }
+        now
+    }
+
+    /// One attempt, with the search inside where that has to be repeated with it.
+    pub(super) fn attempt_holding(
+        &self,
+        task: &mut Task,
+        attempt: Attempt,
+        mode: Mode,
+    ) -> (Attempt, Ran<Verdict>) {
+        let search = task.job.kind() == Kind::SearchThenWrite && !task.searched;
+        let job = &mut task.job;
+        attempt_once(attempt, mode, |tx| {
+            if search {
+                tx.with_joined(|snapshot| job.view(snapshot));
+            }
+            job.attempt(tx)
+        })
+    }
+
+    /// Decides an attempt whose reads stand, as the holder.
+    pub(super) fn decide_holding(
+        &mut self,
+        hold: &mut Hold,
+        mut task: Box<Task>,
+        attempt: Attempt,
+        ran: Ran<Verdict>,
+    ) {
+        let (version, booked, how) = match ran {
+            Ran::Answer(Verdict::Commit) => {
+                let (spare, outcome) = hold.commit(attempt);
+                self.keep(spare);
+                match outcome {
+                    Outcome::Committed(version) => (version, Booked::Committed, How::Done),
+                    Outcome::Panicked(payload) => {
+                        let how = How::Panicked(Panicked::contain(payload));
+                        (task.first_snapshot, Booked::Panicked, how)
+                    }
+                    Outcome::Failed(conflict) => {
+                        unreachable!("stale under the baton: {conflict:?}")
+                    }
+                }
+            }
+            Ran::Left(left) => {
+                task.is_ready = false;
+                if let Err((owner, spare, outcome)) = hold.park(attempt, left, task) {
+                    owner.finish(spare, outcome);
+                }
+                return;
+            }
+            Ran::TakenBack => {
+                self.keep(attempt.discard());
+                task.take_back();
+                return;
+            }
+            undone => {
+                let (booked, how) = undone_as(undone);
+                // What precedes it in the order is committed: this is its place.
+                let version = attempt.view.snapshot();
+                self.keep(attempt.end());
+                (version, booked, how)
+            }
+        };
+        self.core.ledger.ended(&task, version, booked);
+        self.end_holding(task, version, how);
+    }
+
+    /// Ends a task under the baton: what its job captured is dropped later.
+    fn end_holding(&mut self, mut task: Box<Task>, version: u64, how: How) {
+        if self.reuses(&task) {
+            task.job.ended(Ended { version, how, worker: self.index });
+            self.pool.push(task);
+        } else {
+            task.end_elsewhere(version, how);
+        }
+    }
+}
