@@ -12,7 +12,7 @@
 //! * Handlers that all write one cell run one at a time, with the cost of a transaction on top.
 //! * A value is never changed in place: a write makes a new version. A map in one cell is copied by
 //!   every write to it.
-//! * State is in memory. Nothing is kept when the process ends.
+//! * State is in memory. What is to be kept when the process ends goes through a [`CommitSink`].
 //!
 //! # Which construct do I want?
 //!
@@ -23,6 +23,12 @@
 //! | undo the step when something is wrong | [`try_atomically`], or an `Err` from the handler |
 //! | read many cells at one moment, never run again | [`snapshot`], or a handler with a [`Snapshot`] |
 //! | search for long, then write a little | [`search_then`] |
+//! | wait until something has been written | [`Transaction::retry`], [`Transaction::or_else`] |
+//! | count, or append, without conflicts | [`TCounter`], [`TMax`], [`TLog`], [`Transaction::update_later`] |
+//! | know the time, roll dice, name things | [`Transaction::now`], [`Transaction::rng`], [`Transaction::unique_id`] |
+//! | get what one thread would have given, exactly | [`Order::Arrival`] |
+//! | `.await` a transaction in an async server | [`Executor::transact`] |
+//! | keep what was committed | [`Durability`], [`Transaction::persist`] |
 //! | write one function for both kinds | [`Read`] |
 //! | do something once, after the commit | [`Transaction::on_commit`] |
 //! | serve HTTP | [`App`] |

@@ -8,5 +8,6 @@ mod opacity;
 mod programs;
 mod readme;
 mod snapshots;
+mod starving;
 mod tidy;
 mod wire;

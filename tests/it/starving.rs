@@ -1,0 +1,67 @@
+//! A handler that loses every race commits within the bound of docs/protocol.md.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+use txloop::{Executor, TVar, Transaction, atomically};
+
+const CELLS: usize = 16;
+
+/// Sums the cells, slowly enough that a writer always gets between; counts its runs.
+fn slow_sum(
+    cells: &[TVar<u64>],
+    total: &TVar<u64>,
+    runs: &Arc<AtomicU64>,
+) -> impl Fn(&Transaction) -> u64 + Send + Sync + use<> {
+    let (cells, total, runs) = (cells.to_vec(), total.clone(), Arc::clone(runs));
+    move |tx| {
+        runs.fetch_add(1, Ordering::Relaxed);
+        let mut sum = 0;
+        for cell in &cells {
+            sum += *tx.get(cell);
+            for _ in 0..2_000 {
+                std::hint::spin_loop();
+            }
+        }
+        tx.set(&total, sum);
+        sum
+    }
+}
+
+#[test]
+fn whoever_loses_every_race_runs_at_most_four_times() {
+    let cells: Vec<TVar<u64>> = (0..CELLS).map(|_| TVar::new(100)).collect();
+    let (total, stop) = (TVar::new(0), AtomicBool::new(false));
+    let executor = Executor::new(2).expect("threads");
+    thread::scope(|scope| {
+        for offset in 0..2 {
+            let (cells, stop) = (&cells, &stop);
+            scope.spawn(move || {
+                for i in (offset..).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    let (from, to) = (i * 7 % CELLS, i * 11 % CELLS);
+                    atomically(|tx| {
+                        tx.modify(&cells[from], |n| *n = n.wrapping_sub(1));
+                        tx.modify(&cells[to], |n| *n = n.wrapping_add(1));
+                    });
+                }
+            });
+        }
+        let mut lost = 0;
+        for _ in 0..50 {
+            let runs = Arc::new(AtomicU64::new(0));
+            let sum = slow_sum(&cells, &total, &runs);
+            assert_eq!(atomically(&sum), 100 * CELLS as u64);
+            let foreign = runs.swap(0, Ordering::Relaxed);
+            assert_eq!(executor.transact("sum", sum).wait(), Ok(100 * CELLS as u64));
+            let own = runs.load(Ordering::Relaxed);
+            assert!(foreign <= 4 && own <= 4, "{foreign} and {own} runs");
+            lost += foreign + own - 2;
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(lost > 0, "nobody got between: the test shows nothing");
+    });
+}
