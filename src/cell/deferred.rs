@@ -113,30 +113,36 @@ mod queue {
         if ADOPTED.get() {
             drain();
         } else if REAPER_STATE.load(Ordering::Relaxed) != UP {
-            rouse();
+            call_reaper(UP);
         }
     }
 
-    /// Says that there is memory to free. Wakes the reaper if it sleeps; if it naps it comes by
-    /// itself.
+    /// Says that there is memory to free. A sleeping reaper is woken to nap: it comes by itself a
+    /// little later, and nobody wakes it until then.
     #[inline]
     pub(crate) fn wake_reaper() {
         if REAPER_STATE.load(Ordering::Relaxed) == ASLEEP {
-            rouse();
+            call_reaper(NAPPING);
         }
     }
 
     /// As [`wake_reaper`], and not even a nap may go on: something waits to be dropped.
     pub(crate) fn rouse_for_pending() {
         if pending() && REAPER_STATE.load(Ordering::Relaxed) != UP {
-            rouse();
+            call_reaper(UP);
         }
     }
 
     #[cold]
-    fn rouse() {
-        // AcqRel: one of those who come at the same time wakes it.
-        if REAPER_STATE.swap(UP, Ordering::AcqRel) != UP {
+    fn call_reaper(state: u32) {
+        // AcqRel: of those who come at the same time, one wakes it.
+        let called = match state {
+            UP => REAPER_STATE.swap(UP, Ordering::AcqRel) != UP,
+            _ => REAPER_STATE
+                .compare_exchange(ASLEEP, state, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok(),
+        };
+        if called {
             // Without a thread the values stay queued until a worker or a loop runs: a leak, no
             // harm.
             if let Some(reaper) = REAPER.get_or_init(start_reaper) {
@@ -155,29 +161,30 @@ mod queue {
         reaper.ok().map(|handle| handle.thread().clone())
     }
 
-    /// Frees what can be freed, then naps if something is left, else sleeps until it is woken.
+    /// Sleeps until called, or naps; then frees what can be freed.
     fn reap() {
+        match REAPER_STATE.load(Ordering::Relaxed) {
+            ASLEEP => {
+                std::thread::park();
+                return;
+            }
+            // Whoever calls meanwhile leaves a token, which ends the nap at once.
+            NAPPING => std::thread::park_timeout(NAP),
+            _ => {}
+        }
         REAPER_STATE.store(UP, Ordering::Relaxed);
         STORE.collect_idle();
         drain();
         // Said before the look, so that what the look misses finds the reaper asleep.
         REAPER_STATE.store(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if pending() {
-            return;
-        }
-        if STORE.has_garbage() {
-            // Whoever roused it meanwhile has left a token, which ends the nap at once.
-            let _ = REAPER_STATE.compare_exchange(
-                ASLEEP,
-                NAPPING,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-            std::thread::park_timeout(NAP);
-        } else {
-            std::thread::park();
-        }
+        let next = match (pending(), STORE.has_garbage()) {
+            (true, _) => UP,
+            (false, true) => NAPPING,
+            (false, false) => return,
+        };
+        let (asleep, relaxed) = (ASLEEP, Ordering::Relaxed);
+        let _ = REAPER_STATE.compare_exchange(asleep, next, relaxed, relaxed);
     }
 
     fn drain() {

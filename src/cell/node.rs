@@ -357,8 +357,21 @@ impl CellRef {
 
     /// Notes that an attempt is parked on the cell (W2). Called by the holder.
     pub(crate) fn wait_on(self) {
-        // Relaxed, as below: written and read under the baton only.
+        // Relaxed, as below: set, and looked at, under the baton; taken off under it or the lock of
+        // the table of the parked, which the holder takes before it relies on it.
         self.header().label.fetch_or(WAITED, Ordering::Relaxed);
+    }
+
+    /// Whether an attempt may be parked on the cell, which keeps it from being freed. Called by the
+    /// holder.
+    pub(super) fn is_waited(self) -> bool {
+        self.header().label.load(Ordering::Relaxed) & WAITED != 0
+    }
+
+    /// Notes that nobody is parked on the cell any more. Called with the lock of the table of the
+    /// parked, in which the cell was until now.
+    pub(crate) fn unwait(self) {
+        self.header().label.fetch_and(!WAITED, Ordering::Relaxed);
     }
 
     /// Whether an attempt may be parked on the cell; not any more after this. Called by the holder.

@@ -387,7 +387,7 @@ impl Held {
             }
             let Some((stamp, mut cells)) = self.dropped.pop_front() else { return };
             cells.retain(|cell| {
-                let keep = cell.is_queued();
+                let keep = cell.is_queued() || cell.is_waited();
                 if !keep {
                     let (_, older, bytes) = cell.sizes();
                     self.memory.old_versions -= older;

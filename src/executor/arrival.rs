@@ -5,6 +5,7 @@
 //! | `arrivals` | whoever admits, ticket and place in one step | workers take from the front |
 //! | `ring[ticket]` | the worker that has the ticket puts it; the server takes it | the server |
 //! | `serving` | the server | workers, for room in the ring |
+//! | `front` | whoever has the lock of `arrivals` | workers |
 //! | `server` | whoever serves | - |
 //! | `woken` | whoever commits, under the baton | the server |
 //!
@@ -13,9 +14,9 @@
 //! baton, where nothing can fail; then it moves `serving`. S3: whoever was woken by a commit is
 //! served before the next ticket. S4: after letting `server` go it fences and looks once more: a
 //! ticket put meanwhile has found it busy. A slot of the ring is free as soon as `serving` has
-//! passed it, and a ticket is run ahead only if it is less than a ring's length ahead of `serving`:
-//! so a slot never holds two. The lowest ticket that has not been taken is always at the front, so
-//! there is always somebody whose ticket is `serving`, and nobody waits for room for ever.
+//! passed it, and a ticket is taken only if it is less than a ring's length ahead of `serving`: so
+//! a slot never holds two. Tickets are taken from the front, so the one that is served next has
+//! been taken, or can be by anybody.
 
 use super::{
     core::{Queued, Work},
@@ -29,13 +30,16 @@ use std::collections::VecDeque;
 
 /// How far tickets are run ahead.
 #[cfg(not(test))]
-pub(crate) const RING: usize = 64;
+pub(crate) const RING: usize = 128;
 #[cfg(test)]
 pub(crate) const RING: usize = 4;
 /// The most read-only handlers that have their snapshot and have not ended; then all turns wait.
 const MAX_VIEWING: usize = 512;
 /// How many members of a series a worker takes at once, cheap ones and others.
-const MEMBERS: [usize; 2] = [8, 1];
+const MEMBERS: [usize; 2] = [16, 1];
+
+/// No ticket.
+const NONE: u64 = u64::MAX;
 
 /// A ticket whose turn has not come.
 pub(crate) enum Arrived {
@@ -48,7 +52,8 @@ pub(crate) enum Arrived {
 /// See the module.
 pub(crate) struct Arrival {
     arrivals: Mutex<VecDeque<Queued>>,
-    waiting: AtomicUsize,
+    /// The lowest ticket that nobody has taken; [`NONE`] if all are taken.
+    front: AtomicU64,
     ring: Box<[Mutex<Option<Arrived>>]>,
     serving: CachePadded<AtomicU64>,
     server: CachePadded<AtomicBool>,
@@ -73,7 +78,7 @@ impl Arrival {
     pub(crate) fn new() -> Self {
         Self {
             arrivals: Mutex::new(VecDeque::new()),
-            waiting: AtomicUsize::new(0),
+            front: AtomicU64::new(NONE),
             ring: (0..RING).map(|_| Mutex::new(None)).collect(),
             serving: CachePadded::new(AtomicU64::new(1)),
             server: CachePadded::new(AtomicBool::new(false)),
@@ -89,19 +94,37 @@ impl Arrival {
         let mut arrivals = self.arrivals.lock();
         task.ticket = ticket();
         arrivals.push_back(Queued::Task(task));
-        self.waiting.store(arrivals.len(), Ordering::Relaxed);
+        self.note_front(&arrivals);
     }
 
     /// The same for a series, which is made with its first ticket.
     pub(crate) fn admit_series(&self, series: impl FnOnce() -> Queued) {
         let mut arrivals = self.arrivals.lock();
         arrivals.push_back(series());
-        self.waiting.store(arrivals.len(), Ordering::Relaxed);
+        self.note_front(&arrivals);
+    }
+
+    /// Relaxed, as everywhere: whoever pushes also fences before it looks for sleepers.
+    fn note_front(&self, arrivals: &VecDeque<Queued>) {
+        let front = match arrivals.front() {
+            None => NONE,
+            Some(Queued::Task(task)) => task.ticket,
+            Some(Queued::Series(series)) => series.next_ticket(),
+        };
+        self.front.store(front, Ordering::Relaxed);
+    }
+
+    /// How many of the tickets at the front may be run ahead: those less than a ring's length from
+    /// their turn. Whoever takes more would keep them from whoever could run them in time.
+    fn room(&self) -> usize {
+        // Acquire: the slots of the ring are free.
+        let end = self.serving.load(Ordering::Acquire) + RING as u64;
+        end.saturating_sub(self.front.load(Ordering::Relaxed)) as usize
     }
 
     /// The lowest tickets that nobody has taken.
     pub(crate) fn next(&self, now_ns: u64) -> Option<Work> {
-        if self.waiting.load(Ordering::Relaxed) == 0 {
+        if self.room() == 0 {
             return None;
         }
         let laned = self.look_at_front(now_ns);
@@ -125,7 +148,7 @@ impl Arrival {
 
     /// Goes on in the serial lane; false when it is left.
     pub(crate) fn stays_in_lane(&self, now_ns: u64) -> bool {
-        let laned = self.waiting.load(Ordering::Relaxed) != 0 && self.look_at_front(now_ns);
+        let laned = self.room() != 0 && self.look_at_front(now_ns);
         if !laned {
             self.lane_busy.store(false, Ordering::Release);
             fence(Ordering::SeqCst);
@@ -137,18 +160,22 @@ impl Arrival {
     pub(crate) fn take(&self) -> Option<Work> {
         let mut arrivals = self.arrivals.lock();
         loop {
+            let room = self.room();
+            if room == 0 {
+                return None;
+            }
             let work = match arrivals.pop_front()? {
                 Queued::Task(task) => Some(Work::Task(task)),
                 Queued::Series(series) => {
                     let cheap = series.handled().cost().goes_together();
-                    let members = series.claim(MEMBERS[usize::from(!cheap)]);
+                    let members = series.claim(MEMBERS[usize::from(!cheap)].min(room));
                     if series.has_more() {
                         arrivals.push_front(Queued::Series(std::sync::Arc::clone(&series)));
                     }
                     (!members.is_empty()).then_some(Work::Members(series, members))
                 }
             };
-            self.waiting.store(arrivals.len(), Ordering::Relaxed);
+            self.note_front(&arrivals);
             if work.is_some() {
                 return work;
             }
@@ -157,18 +184,11 @@ impl Arrival {
 
     /// Whether a worker would find something, as far as this thread can see.
     pub(crate) fn has_work(&self) -> bool {
-        let waiting = self.waiting.load(Ordering::Relaxed) != 0;
-        waiting && !self.lane_busy.load(Ordering::Relaxed)
-            || !self.server.load(Ordering::Relaxed) && self.has_turn()
+        self.room() != 0 && !self.lane_busy.load(Ordering::Relaxed) || self.is_unserved()
     }
 
     fn slot(&self, ticket: u64) -> &Mutex<Option<Arrived>> {
         &self.ring[ticket as usize % RING]
-    }
-
-    /// Whether a ticket is near enough to its turn to be run ahead. Acquire: its slot is free.
-    pub(crate) fn has_room(&self, ticket: u64) -> bool {
-        ticket < self.serving.load(Ordering::Acquire) + RING as u64
     }
 
     /// Puts a ticket into the ring (S1).
@@ -178,8 +198,13 @@ impl Arrival {
         fence(Ordering::SeqCst);
     }
 
+    /// Whether somebody could be served, and nobody serves: who does looks again when it ends.
+    pub(crate) fn is_unserved(&self) -> bool {
+        !self.server.load(Ordering::Relaxed) && self.has_turn()
+    }
+
     /// Whether somebody could be served.
-    pub(crate) fn has_turn(&self) -> bool {
+    fn has_turn(&self) -> bool {
         let full = self.viewing.load(Ordering::Relaxed) >= MAX_VIEWING;
         let ticket = self.serving.load(Ordering::Acquire);
         !full && (!self.woken.is_empty() || self.slot(ticket).lock().is_some())

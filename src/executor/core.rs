@@ -39,11 +39,11 @@ use std::{
 };
 
 /// The most attempts of one executor that are finished and not committed.
-pub(crate) const MAX_READY: usize = 64;
+const MAX_READY: usize = 64;
 /// How many members of a series a worker takes at once.
-pub(crate) const MEMBERS: usize = 16;
+pub(crate) const MEMBERS: usize = 32;
 /// How long a worker waits between two looks at a full READY list.
-pub(crate) const READY_PAUSE: Duration = Duration::from_micros(20);
+const READY_PAUSE: Duration = Duration::from_micros(20);
 
 /// When new work is refused.
 #[derive(Debug, Clone, Copy)]
@@ -352,7 +352,7 @@ impl Core {
         }
         if let Some(arrival) = &self.arrival {
             let view = self.views.pop().map(|(task, attempt)| Work::View(task, attempt));
-            let turn = || arrival.has_turn().then_some(Work::Turn);
+            let turn = || arrival.is_unserved().then_some(Work::Turn);
             return view.or_else(turn).or_else(|| arrival.next(now_ns()));
         }
         if let Some(task) = self.again.pop() {

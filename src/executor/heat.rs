@@ -15,7 +15,7 @@ const LANE_ABOVE: u32 = ONE * 3 / 10;
 /// Below this share commits go in groups.
 const GROUP_BELOW: u32 = ONE * 3 / 100;
 /// How many attempts a worker gathers before it takes the baton.
-pub(crate) const GROUP: usize = 8;
+pub(crate) const GROUP: usize = 16;
 /// How long the first stay in the serial lane is, in nanoseconds; each that follows soon is longer.
 const FIRST_TERM_NS: u64 = 1_000_000;
 /// The longest stay.

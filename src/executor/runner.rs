@@ -24,7 +24,7 @@ use std::ops::Range;
 /// An attempt that waits for others to be committed with waits no longer.
 const GATHER_NS: u64 = 20_000;
 /// How many attempts wait for the baton at most before they are made READY.
-const GATHER: usize = 16;
+const GATHER: usize = 32;
 /// How many runs of brief members end between two looks at the clock.
 const UNTIMED: u64 = 3;
 /// How long a worker stays in the serial lane while other work waits.
@@ -39,6 +39,8 @@ pub(crate) struct Runner {
     pub(super) hold: Option<(Hold, u64)>,
     /// Attempts of cheap handlers that hardly ever fail, to be committed together.
     gathered: Vec<(Box<Task>, Attempt)>,
+    /// What became of them; empty, kept for its memory.
+    decided: Vec<(Box<Task>, Outcome)>,
     /// In arrival order: tickets of cheap handlers whose turn has not come, to be put into the ring
     /// together.
     pub(super) arrived: Vec<(u64, Arrived)>,
@@ -63,6 +65,7 @@ impl Runner {
             spares: Vec::new(),
             hold: None,
             gathered: Vec::new(),
+            decided: Vec::new(),
             arrived: Vec::new(),
             again: Vec::new(),
             pool: Vec::new(),
@@ -414,15 +417,15 @@ impl Runner {
 
     fn commit_holding(&mut self, mut hold: Hold) {
         let mut gathered = std::mem::take(&mut self.gathered);
-        let mut decided: [Option<(Box<Task>, Outcome)>; GATHER] = Default::default();
-        for ((task, attempt), place) in gathered.drain(..).zip(&mut decided) {
+        let mut decided = std::mem::take(&mut self.decided);
+        for (task, attempt) in gathered.drain(..) {
             let (spare, outcome) = hold.commit(attempt);
             self.keep(spare);
-            *place = Some((task, outcome));
+            decided.push((task, outcome));
         }
         self.gathered = gathered;
         hold.end();
-        for (mut task, outcome) in decided.into_iter().flatten() {
+        for (mut task, outcome) in decided.drain(..) {
             match outcome {
                 Outcome::Committed(version) => {
                     task.job.handled().heat.committed();
@@ -439,6 +442,7 @@ impl Runner {
                 }
             }
         }
+        self.decided = decided;
     }
 
     /// Whether a task that has ended can become the next member of the present series.

@@ -20,6 +20,8 @@ pub(crate) trait Series: Send + Sync {
     fn claim(&self, most: usize) -> Range<usize>;
     /// Whether members are left.
     fn has_more(&self) -> bool;
+    /// The lowest ticket of the members that nobody has.
+    fn next_ticket(&self) -> u64;
     /// The ticket of a member.
     fn ticket(&self, member: usize) -> u64;
     /// The wall clock at its admission.
@@ -114,6 +116,10 @@ where
 
     fn has_more(&self) -> bool {
         self.next.load(Ordering::Relaxed) < self.closures.len()
+    }
+
+    fn next_ticket(&self) -> u64 {
+        self.ticket(self.next.load(Ordering::Relaxed))
     }
 
     fn ticket(&self, member: usize) -> u64 {

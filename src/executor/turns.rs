@@ -2,7 +2,7 @@
 
 use super::{
     arrival::{Arrival, Arrived, Turn},
-    core::{READY_PAUSE, Work},
+    core::Work,
     heat::GROUP,
     job::{Kind, Task},
     runner::Runner,
@@ -30,14 +30,6 @@ impl Runner {
     /// Takes a task that has its ticket: runs it ahead of its turn where that may help.
     pub(super) fn arrive(&mut self, mut task: Box<Task>) -> u64 {
         let (ticket, mut now) = (task.ticket, task.began_ns);
-        while !self.arrival().has_room(ticket) {
-            // Also those of this thread that the others wait for.
-            self.put_arrived();
-            self.serve();
-            if !self.arrival().has_room(ticket) {
-                crate::sync::thread::sleep(READY_PAUSE);
-            }
-        }
         let handled = task.job.handled();
         let together = handled.cost().goes_together();
         let ahead =

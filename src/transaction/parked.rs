@@ -3,8 +3,9 @@
 //! An attempt is entered under the baton, right after its reads were found to stand (W1, W2), and
 //! taken out by whoever commits a write to one of its cells, under the baton too (W3): no write
 //! falls between. Somebody who cancels takes it out at any time; the table's lock decides who gets
-//! its owner (W4). A parked attempt has no announcement: its cells are keys here and are not
-//! looked at. If all of them are gone, nothing but a cancellation ends the wait.
+//! its owner (W4). A parked attempt has no announcement; a cell that is marked as waited for is not
+//! freed, so that no other can take its address and with it the attempt's place. If all handles to
+//! its cells are gone, nothing but a cancellation ends the wait.
 
 use super::{
     choice::Left,
@@ -71,8 +72,16 @@ impl Table {
         let entry = self.entries.remove(&id)?;
         for (cell, _) in &entry.cells {
             self.waiters.remove(&(*cell, id));
+            if self.waiting_for(*cell).next().is_none() {
+                cell.unwait();
+            }
         }
         Some(entry.owner)
+    }
+
+    fn waiting_for(&self, cell: CellRef) -> impl Iterator<Item = ParkedId> {
+        let all = (cell, ParkedId(0))..=(cell, ParkedId(u64::MAX));
+        self.waiters.range(all).map(|(_, id)| *id)
     }
 }
 
@@ -110,8 +119,7 @@ pub(super) fn take_written(cells: &[CellRef], woken: &mut Woken) {
     let mut table = TABLE.lock();
     let mut ids = BTreeSet::new();
     for cell in cells {
-        let waiters = table.waiters.range((*cell, ParkedId(0))..=(*cell, ParkedId(u64::MAX)));
-        ids.extend(waiters.map(|(_, id)| *id));
+        ids.extend(table.waiting_for(*cell));
     }
     let taken = ids.into_iter().filter_map(|id| table.take(id));
     woken.extend(taken.map(|owner| (owner, Wake::Written)));

@@ -226,7 +226,8 @@ impl Transaction {
     /// Nothing is read while the handler runs, so handlers that do only this to a cell do not
     /// conflict. `f` runs while everybody else's commits wait: it must be quick, its cost
     /// independent of the size of the value, and it must not block. Several for one cell run in the
-    /// order in which they were asked for. A [`Transaction::get`] of the cell afterwards turns it
+    /// order in which they were asked for. A snapshot inside the transaction, or a
+    /// [`Transaction::get`] of the cell, afterwards turns it
     /// into an ordinary write of a cell that was read; a [`Transaction::set`] discards it.
     ///
     /// # Panics

@@ -1,5 +1,6 @@
 //! The one integration binary: scenarios as modules.
 
+mod arrival;
 mod cells;
 mod edges;
 mod folds;
