@@ -9,7 +9,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use txloop::{App, TVar, atomically, probe, snapshot};
+use txloop::{App, Executor, TVar, Transact, atomically, parked_for, probe, snapshot};
 
 /// The system's allocator with a count of live bytes.
 struct Counting;
@@ -61,6 +61,7 @@ fn memory() {
     dropped_cells_leave_nothing();
     an_idle_server_drops_what_was_replaced();
     overlapping_readers_hold_few_versions();
+    parked_handlers_cost_little();
 }
 
 fn dropped_cells_leave_nothing() {
@@ -177,4 +178,64 @@ fn overlapping_readers_hold_few_versions() {
     let slack = base / 10;
     assert!(most - base <= slack && base - least <= slack, "{least} to {most} from {base}");
     assert!(writes > 100_000, "the writer wrote only {writes} times");
+}
+
+/// The processor time that this process has used, in ticks of 10 ms; `None` where that is not told.
+fn ticks() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name in parentheses may contain anything; the third field comes after it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+    Some(times.next()?.ok()? + times.next()?.ok()?)
+}
+
+/// Ten thousand handlers wait for one write: each takes some memory, no processor time, and is
+/// woken.
+fn parked_handlers_cost_little() {
+    const HANDLERS: usize = 10_000;
+    const MOST_BYTES: i64 = 1_024;
+    let executor = Executor::new(2).expect("threads");
+    let parked = || parked_for(Duration::ZERO, usize::MAX).len();
+    let park = |gate: &TVar<bool>, all: &mut Vec<Transact<usize>>| {
+        all.extend((0..HANDLERS).map(|n| {
+            let gate = gate.clone();
+            executor.transact("parked", move |tx| {
+                tx.guard(*tx.get(&gate));
+                n
+            })
+        }));
+        // 30 seconds: only a defect takes so long.
+        for _ in 0..30_000 {
+            if parked() == HANDLERS {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        panic!("only {} are parked", parked());
+    };
+    let wake = |gate: &TVar<bool>, all: Vec<Transact<usize>>| {
+        atomically(|tx| tx.set(gate, true));
+        assert!(all.into_iter().enumerate().all(|(n, transact)| transact.wait() == Ok(n)));
+        assert_eq!(parked(), 0);
+    };
+    let round = |look: &dyn Fn()| {
+        let (gate, mut all) = (TVar::named("gate", false), Vec::with_capacity(HANDLERS));
+        park(&gate, &mut all);
+        look();
+        wake(&gate, all);
+    };
+    // What is made once and kept is made here.
+    round(&|| ());
+    let before = settled();
+    round(&|| {
+        let each = (settled() - before) / HANDLERS as i64;
+        let begun = ticks();
+        std::thread::park_timeout(Duration::from_secs(1));
+        let used = ticks().zip(begun).map(|(now, begun)| now - begun);
+        println!("{HANDLERS} parked: {each} bytes each, {used:?} ticks in a second");
+        assert!(each <= MOST_BYTES, "{each} bytes for one that is parked");
+        assert!(used.is_none_or(|ticks| ticks <= 3), "{used:?} ticks while all are parked");
+    });
+    let left = settled() - before;
+    assert!(left.abs() <= 64 * 1024, "{left} bytes more after they ended");
 }

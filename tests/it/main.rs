@@ -4,6 +4,7 @@ mod arrival;
 mod cells;
 mod edges;
 mod folds;
+mod futures;
 mod loops;
 mod opacity;
 mod programs;
