@@ -28,6 +28,7 @@
 //! | know the time, roll dice, name things | [`Transaction::now`], [`Transaction::rng`], [`Transaction::unique_id`] |
 //! | get what one thread would have given, exactly | [`Order::Arrival`] |
 //! | `.await` a transaction in an async server | [`Executor::transact`] |
+//! | do something once, in the middle of a transaction | [`irrevocably`] |
 //! | keep what was committed | [`Durability`], [`Transaction::persist`] |
 //! | write one function for both kinds | [`Read`] |
 //! | do something once, after the commit | [`Transaction::on_commit`] |
@@ -95,7 +96,9 @@ pub use executor::{
     Transact,
 };
 #[cfg(not(loom))]
-pub use transaction::{CommitSink, Durability, MAX_RECORD, atomically, snapshot, try_atomically};
+pub use transaction::{
+    CommitSink, Durability, MAX_RECORD, atomically, irrevocably, snapshot, try_atomically,
+};
 #[cfg(not(loom))]
 pub use web::{
     App, Handler, IntoHandler, IntoResponse, Json, Request, Response, Server, read, search_then,

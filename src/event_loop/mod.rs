@@ -30,6 +30,7 @@ use crate::transaction::{
     Transaction,
     inputs::wall_ns,
     outbox::{Callback, Home},
+    run::enter_loop,
 };
 use std::{collections::VecDeque, fmt, os::unix::net::UnixStream, sync::Arc, time::Duration};
 
@@ -207,6 +208,7 @@ impl Loop {
     /// When polling fails.
     pub fn run(&mut self) -> Result<()> {
         deferred::adopt_thread();
+        enter_loop();
         while self.turn()? {}
         self.runner.let_go();
         if !self.executor.core().is_drained() {

@@ -95,6 +95,7 @@ impl Transaction {
     #[track_caller]
     pub fn retry(&self) -> ! {
         assert!(self.mode != Mode::ReadOnly, "inside a snapshot: use `Snapshot::retry`");
+        assert!(self.mode != Mode::Irrevocable, "an irrevocable transaction cannot be run again");
         self.leave();
         unwind()
     }

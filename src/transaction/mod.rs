@@ -41,7 +41,7 @@ pub(crate) mod view;
 pub use inputs::Rng;
 pub use parked::{MAX_PARKED, Parked, parked_for};
 #[cfg(not(loom))]
-pub use run::{atomically, snapshot, try_atomically};
+pub use run::{atomically, irrevocably, snapshot, try_atomically};
 #[cfg(not(loom))]
 pub use sink::{CommitSink, Durability, MAX_RECORD};
 pub use snapshot::Snapshot;

@@ -25,6 +25,7 @@ pub(crate) const MAX_LOST_NS: u64 = 10_000_000;
 thread_local! {
     static TRANSACTION: Cell<*const ()> = const { Cell::new(ptr::null()) };
     static SNAPSHOT: Cell<*const ()> = const { Cell::new(ptr::null()) };
+    static ON_LOOP: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The transaction that runs on this thread. Inside a snapshot of its own there is none.
@@ -123,6 +124,58 @@ pub fn atomically<R>(f: impl Fn(&Transaction) -> R) -> R {
 #[inline]
 pub fn try_atomically<R, E>(f: impl Fn(&Transaction) -> Result<R, E>) -> Result<R, E> {
     if CURRENT.is_empty() && VIEWING.is_empty() { run_own(&f).0 } else { join(&f) }
+}
+
+/// Runs `f` once, as a transaction that nothing can make run again: for effects that have to happen
+/// in the middle, with what the cells say then.
+///
+/// It waits until it may run alone, and while it runs nobody else commits: keep it short. What it
+/// does to the world is done whatever follows, so [`Transaction::retry`] is refused in it. An `Err`
+/// is a value like any other: nothing is rolled back.
+///
+/// # Panics
+/// Inside a transaction or a snapshot, which may be run again; on the thread of a loop, which must
+/// not wait. A panic of `f` discards what it wrote and goes on to the caller: the effects remain.
+///
+/// # Examples
+/// ```
+/// use txloop::{TVar, irrevocably};
+///
+/// let printed = TVar::new(0);
+/// irrevocably(|tx| {
+///     println!("page {}", tx.get(&printed) + 1);
+///     tx.modify(&printed, |n| *n += 1);
+/// });
+/// assert_eq!(printed.with(|n| *n), 1);
+/// ```
+pub fn irrevocably<R>(f: impl FnOnce(&Transaction) -> R) -> R {
+    let inside = !CURRENT.is_empty() || !VIEWING.is_empty();
+    assert!(!inside, "inside a transaction or a snapshot nothing is irrevocable: it may run again");
+    assert!(!ON_LOOP.get(), "a loop must not wait: give it to a thread of its own");
+    let mut hold = commit::take_alone(STORE.watermark());
+    let attempt = attempt::take().handler(Label::NONE, None, None, None).begin();
+    let (attempt, ran) = attempt_once(attempt, Mode::Irrevocable, f);
+    let (spare, result, version) = match ran {
+        Ran::Answer(answer) => match hold.commit(attempt) {
+            (spare, Outcome::Committed(version)) => (spare, Ok(answer), version),
+            (spare, Outcome::Panicked(payload)) => (spare, Err(payload), 0),
+            (_, Outcome::Failed(conflict)) => unreachable!("stale under the baton: {conflict:?}"),
+        },
+        Ran::Panic(payload) => (attempt.end(), Err(payload), 0),
+        Ran::Left(_) | Ran::TakenBack => unreachable!("refused"),
+    };
+    hold.end();
+    attempt::keep(spare);
+    if deferred::pending() {
+        deferred::settle();
+    }
+    wait_durable(version);
+    result.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// Says that this is the thread of a loop.
+pub(crate) fn enter_loop() {
+    ON_LOOP.set(true);
 }
 
 /// Runs `f` on a read-only view of the newest committed state, once.

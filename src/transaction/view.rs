@@ -61,6 +61,8 @@ pub(crate) enum Mode {
     Optimistic,
     /// The attempt holds the baton: its reads cannot become stale.
     Alone,
+    /// The same, and it cannot be left either.
+    Irrevocable,
     /// Inside a snapshot: nothing to validate, nothing to write.
     ReadOnly,
 }

@@ -7,7 +7,7 @@ use std::{
     },
     thread,
 };
-use txloop::{Executor, TVar, Transaction, atomically};
+use txloop::{Executor, TVar, Transaction, atomically, irrevocably};
 
 const CELLS: usize = 16;
 
@@ -64,4 +64,45 @@ fn whoever_loses_every_race_runs_at_most_four_times() {
         stop.store(true, Ordering::Relaxed);
         assert!(lost > 0, "nobody got between: the test shows nothing");
     });
+}
+
+#[test]
+fn what_is_irrevocable_runs_once_whoever_writes_meanwhile() {
+    let cells: Vec<TVar<u64>> = (0..CELLS).map(|_| TVar::new(0)).collect();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (cells, stop) = (&cells, &stop);
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                atomically(|tx| cells.iter().for_each(|cell| tx.modify(cell, |n| *n += 1)));
+            }
+        });
+        let mut last = 0;
+        for _ in 0..100 {
+            let mut runs = 0;
+            let seen = irrevocably(|tx| {
+                runs += 1;
+                let first = *tx.get(&cells[0]);
+                assert!(cells.iter().all(|cell| *tx.get(cell) == first));
+                tx.set(&cells[0], first);
+                first
+            });
+            assert!(seen >= last && runs == 1);
+            last = seen;
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let refused = |f: &(dyn Fn() + std::panic::RefUnwindSafe)| std::panic::catch_unwind(f).is_err();
+    let cell = &cells[0];
+    assert!(refused(&|| irrevocably(|tx| {
+        tx.get(cell);
+        tx.retry()
+    })));
+    assert!(refused(&|| atomically(|_| irrevocably(|_| ()))));
+    let before = cell.with(|n| *n);
+    assert!(refused(&|| irrevocably(|tx| {
+        tx.set(cell, 7);
+        panic!("what it wrote is discarded")
+    })));
+    assert_eq!(cell.with(|n| *n), before);
 }
