@@ -174,6 +174,8 @@ impl Client {
             }
             let got = match self.stream.read(&mut piece) {
                 Err(e) if is_closed(e.kind()) => 0,
+                // A process that was stopped and continued.
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 got => got.map_err(|e| format!("no answer: {e}"))?,
             };
             if got == 0 && self.input.is_empty() {
