@@ -21,7 +21,7 @@
 //! | share a value between handlers | [`TVar`] |
 //! | change several cells as one step | [`atomically`], or a handler with a [`Transaction`] |
 //! | undo the step when something is wrong | [`try_atomically`], or an `Err` from the handler |
-//! | read many cells at one moment, never run again | [`snapshot`], or a handler with a [`Snapshot`] |
+//! | read many cells at one moment, never run again | [`snapshot()`], or a handler with a [`Snapshot`] |
 //! | search for long, then write a little | [`search_then`] |
 //! | wait until something has been written | [`Transaction::retry`], [`Transaction::or_else`] |
 //! | count, or append, without conflicts | [`TCounter`], [`TMax`], [`TLog`], [`Transaction::update_later`] |
