@@ -92,18 +92,16 @@ impl Runner {
 
     fn serve_turns(&mut self) {
         while let Some(turn) = self.arrival().turn() {
-            if let Turn::Ticket(Arrived::Waits(task)) = &turn
-                && task.job.kind() == Kind::Read
-            {
-                self.announce(turn);
-                continue;
-            }
+            // A read-only one needs no baton.
+            let Some(turn) = self.announce_reader(turn) else { continue };
             let mut hold = commit::take_alone(turn.first_snapshot());
             let began = now_ns();
             let mut turns = 0;
             let mut next = Some(turn);
             while let Some(turn) = next {
-                self.take_turn(&mut hold, turn);
+                if let Some(turn) = self.announce_reader(turn) {
+                    self.take_turn(&mut hold, turn);
+                }
                 turns += 1;
                 let full = turns == HOLD_TURNS || hold.is_wanted();
                 if full || (turns % 8 == 0 && now_ns() - began > HOLD_NS) {
@@ -117,13 +115,20 @@ impl Runner {
 
     /// Gives a read-only task its snapshot: exactly what precedes its ticket. Whoever comes later
     /// does not wait for its run.
-    fn announce(&mut self, turn: Turn) {
-        if let Turn::Ticket(Arrived::Waits(mut task)) = turn {
-            let attempt = self.begin(&mut task);
-            self.arrival().view_begins();
+    /// Any other turn is given back.
+    fn announce_reader(&mut self, turn: Turn) -> Option<Turn> {
+        let (mut task, is_ticket) = match turn {
+            Turn::Ticket(Arrived::Waits(task)) if task.job.kind() == Kind::Read => (task, true),
+            Turn::Woken(task) if task.job.kind() == Kind::Read => (task, false),
+            other => return Some(other),
+        };
+        let attempt = self.begin(&mut task);
+        self.arrival().view_begins();
+        if is_ticket {
             self.arrival().next_ticket();
-            self.core.queue_view(task, attempt);
         }
+        self.core.queue_view(task, attempt);
+        None
     }
 
     /// Runs a read-only task whose snapshot is announced.
