@@ -8,14 +8,27 @@
 )]
 
 use super::labels::Label;
-use crate::sync::{AtomicPtr, UnsafeCell};
+use crate::sync::{AtomicPtr, Table, UnsafeCell};
 use std::{
+    alloc::{Layout, alloc, dealloc, handle_alloc_error},
     any::{TypeId, type_name},
+    cell::Cell,
     marker::PhantomData,
     mem::MaybeUninit,
     ptr,
     ptr::NonNull,
 };
+
+/// The steps in which the sizes of small boxes grow, in bytes.
+const STEP: usize = 16;
+/// The most that a small box is aligned to: what allocators give without asking.
+const ALIGN: usize = align_of::<VersionHeader>();
+/// Boxes of so many steps and more are not kept for later.
+const CLASSES: usize = 9;
+/// How many free boxes of one size change hands together. A thread keeps at most twice as many.
+const MAGAZINE: usize = 64;
+/// The most magazines of one size that lie in the depot.
+const DEPOT: usize = 8;
 
 /// What every version starts with, whatever its type.
 #[repr(C)]
@@ -116,10 +129,184 @@ unsafe fn poison<T>(node: NonNull<VersionHeader>) {
 }
 
 /// # Safety
-/// `node` was made by `Version::new::<T>` and is not used again.
+/// `node` was made by `Version::boxed::<T>` and is not used again.
 unsafe fn dispose<T>(node: NonNull<VersionHeader>) {
-    // SAFETY: the caller's; the header is the first field of the node, which came from a box.
-    drop(unsafe { Box::from_raw(node.cast::<VersionNode<T>>().as_ptr()) });
+    // Given back at the end, even if the destructor of the value panics.
+    let _place = Place { at: node.cast(), size: Size::of::<T>() };
+    // SAFETY: the caller's; the header is the first field of the node.
+    unsafe { ptr::drop_in_place(node.cast::<VersionNode<T>>().as_ptr()) };
+}
+
+/// How much memory a box takes, and in which list it is kept when it is free.
+#[derive(Clone, Copy)]
+struct Size {
+    layout: Layout,
+    /// Its size in steps; 0 if it is not kept.
+    class: usize,
+}
+
+impl Size {
+    const fn of<T>() -> Self {
+        let layout = Layout::new::<VersionNode<T>>();
+        let class = layout.size().div_ceil(STEP);
+        if class < CLASSES
+            && layout.align() <= ALIGN
+            && cfg!(not(txloop_sanitize))
+            && let Ok(layout) = Layout::from_size_align(class * STEP, ALIGN)
+        {
+            return Self { layout, class };
+        }
+        Self { layout, class: 0 }
+    }
+}
+
+/// Memory for one box, owned.
+struct Place {
+    at: NonNull<u8>,
+    size: Size,
+}
+
+impl Place {
+    #[inline]
+    fn new(size: Size) -> Self {
+        let kept = match size.class {
+            0 => None,
+            class => FREE.try_with(|free| free.take(class)).ok().flatten(),
+        };
+        let at = kept.unwrap_or_else(|| {
+            // SAFETY: a node has a header, so the size is not zero.
+            NonNull::new(unsafe { alloc(size.layout) })
+                .unwrap_or_else(|| handle_alloc_error(size.layout))
+        });
+        Self { at, size }
+    }
+}
+
+impl Drop for Place {
+    #[inline]
+    fn drop(&mut self) {
+        let Size { layout, class } = self.size;
+        // Not kept once the thread has begun to end.
+        let kept = class != 0 && FREE.try_with(|free| free.give(class, self.at)).is_ok();
+        if !kept {
+            // SAFETY: owned, and allocated in `new` with this layout, perhaps for another node.
+            unsafe { dealloc(self.at.as_ptr(), layout) };
+        }
+    }
+}
+
+/// Free boxes of one size: the first names the next.
+#[derive(Clone, Copy)]
+struct Magazine {
+    first: *mut u8,
+    count: usize,
+}
+
+// SAFETY: the boxes in it are owned by it, and free memory belongs to no thread.
+unsafe impl Send for Magazine {}
+
+impl Magazine {
+    const EMPTY: Self = Self { first: ptr::null_mut(), count: 0 };
+
+    #[inline]
+    fn take(&mut self) -> Option<NonNull<u8>> {
+        let at = NonNull::new(self.first)?;
+        // SAFETY: a box in a magazine is owned by it, large and aligned enough for a pointer, and
+        // was given one in `give`.
+        self.first = unsafe { at.cast::<*mut u8>().read() };
+        self.count -= 1;
+        Some(at)
+    }
+
+    #[inline]
+    fn give(&mut self, at: NonNull<u8>) {
+        // SAFETY: the caller owned the box, whose value is gone; see `take`.
+        unsafe { at.cast::<*mut u8>().write(self.first) };
+        self.first = at.as_ptr();
+        self.count += 1;
+    }
+
+    fn dealloc(mut self, class: usize) {
+        let Ok(layout) = Layout::from_size_align(class * STEP, ALIGN) else { return };
+        while let Some(at) = self.take() {
+            // SAFETY: owned by the magazine; every box of a class has this layout.
+            unsafe { dealloc(at.as_ptr(), layout) };
+        }
+    }
+}
+
+thread_local! {
+    /// Versions are made where handlers run and freed where commits end, in the long run often by
+    /// another thread than the one that had allocated the memory: giving it back to the allocator
+    /// there costs more than the rest of a small transaction. (Magazines and depot: Bonwick and
+    /// Adams, 2001.)
+    static FREE: Free = const { Free([const { Cell::new([Magazine::EMPTY; 2]) }; CLASSES]) };
+}
+
+/// Full magazines that threads had too many of, by size.
+static FULL: [Table<Vec<Magazine>>; CLASSES] = [const { Table::new(Vec::new()) }; CLASSES];
+
+/// The magazines of a thread, by size: the one in use, and one that is full or empty.
+struct Free([Cell<[Magazine; 2]>; CLASSES]);
+
+impl Free {
+    #[inline]
+    fn take(&self, class: usize) -> Option<NonNull<u8>> {
+        let [mut used, other] = self.0[class].get();
+        if used.count == 0 {
+            return self.exchange_empty(class, other);
+        }
+        let at = used.take();
+        self.0[class].set([used, other]);
+        at
+    }
+
+    #[cold]
+    fn exchange_empty(&self, class: usize, other: Magazine) -> Option<NonNull<u8>> {
+        let mut used = match other.count {
+            0 => FULL[class].lock().pop()?,
+            _ => other,
+        };
+        let at = used.take();
+        self.0[class].set([used, Magazine::EMPTY]);
+        at
+    }
+
+    #[inline]
+    fn give(&self, class: usize, at: NonNull<u8>) {
+        let [mut used, other] = self.0[class].get();
+        if used.count == MAGAZINE {
+            self.exchange_full(class, other);
+            self.0[class].set([Magazine::EMPTY, used]);
+            return self.give(class, at);
+        }
+        used.give(at);
+        self.0[class].set([used, other]);
+    }
+
+    /// Makes room for a full magazine where `other` is.
+    #[cold]
+    fn exchange_full(&self, class: usize, other: Magazine) {
+        if other.count != 0 {
+            let mut depot = FULL[class].lock();
+            if depot.len() < DEPOT {
+                depot.push(other);
+            } else {
+                drop(depot);
+                other.dealloc(class);
+            }
+        }
+    }
+}
+
+impl Drop for Free {
+    fn drop(&mut self) {
+        for class in 1..CLASSES {
+            let [used, other] = self.0[class].replace([Magazine::EMPTY; 2]);
+            used.dealloc(class);
+            other.dealloc(class);
+        }
+    }
 }
 
 /// A version that is not linked, with its value: owned.
@@ -144,19 +331,19 @@ impl Version {
 
     #[inline]
     fn boxed<V>(value: V, glue: &'static Glue, origin: Origin) -> Self {
-        let node = Box::new(VersionNode {
-            header: VersionHeader {
-                next: AtomicPtr::new(ptr::null_mut()),
-                version: 0,
-                glue,
-                origin,
-                #[cfg(loom)]
-                alive: UnsafeCell::new(true),
-            },
-            value: UnsafeCell::new(value),
-        });
-        // SAFETY: a box is never null.
-        Self(unsafe { NonNull::new_unchecked(Box::into_raw(node)) }.cast())
+        let node = std::mem::ManuallyDrop::new(Place::new(Size::of::<V>())).at;
+        let header = VersionHeader {
+            next: AtomicPtr::new(ptr::null_mut()),
+            version: 0,
+            glue,
+            origin,
+            #[cfg(loom)]
+            alive: UnsafeCell::new(true),
+        };
+        let value = UnsafeCell::new(value);
+        // SAFETY: the place is owned, and has the size and alignment of such a node.
+        unsafe { node.cast::<VersionNode<V>>().write(VersionNode { header, value }) };
+        Self(node.cast())
     }
 
     /// Puts a value into a reserved box; gives it back if the box is not reserved for its type.

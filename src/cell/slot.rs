@@ -271,6 +271,11 @@ impl<H> Baton<H> {
         }
     }
 
+    /// Whether nobody has it, as far as this thread can see.
+    pub(crate) fn is_free(&self) -> bool {
+        self.word.load(Ordering::Relaxed) == 0
+    }
+
     /// Takes the baton if it is free, without writing if it is not.
     #[inline]
     pub(crate) fn try_take(&'static self) -> Option<Guard<H>> {

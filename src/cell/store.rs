@@ -24,7 +24,7 @@ const SECOND_LOOKS: usize = 16;
 const SECOND_LOOKS_IDLE: usize = 1024;
 /// How many written cells are pruned together: a scan reads a line of every other thread's.
 #[cfg(not(loom))]
-const PRUNE_TOGETHER: usize = 16;
+const PRUNE_TOGETHER: usize = 64;
 #[cfg(loom)]
 const PRUNE_TOGETHER: usize = 1;
 /// After how many holds there is a scan although little was written.

@@ -9,14 +9,15 @@
 //! | `server` | whoever serves | - |
 //! | `woken` | whoever commits, under the baton | the server |
 //!
-//! S1: a worker that has run a ticket puts it into the ring; then it serves, unless somebody does.
-//! S2: the server takes `ring[serving]` only; it commits it, or runs it again while it holds the
-//! baton, where nothing can fail; then it moves `serving`. S3: whoever was woken by a commit is
-//! served before the next ticket. S4: after letting `server` go it fences and looks once more: a
-//! ticket put meanwhile has found it busy. A slot of the ring is free as soon as `serving` has
-//! passed it, and a ticket is taken only if it is less than a ring's length ahead of `serving`: so
-//! a slot never holds two. Tickets are taken from the front, so the one that is served next has
-//! been taken, or can be by anybody.
+//! S1: a worker that has run a ticket puts it into the ring, or a few that follow one another into
+//! the slot of the first; then it serves, unless somebody does. S2: the server takes
+//! `ring[serving]` only; it commits each ticket, or runs it again while it holds the baton, where
+//! nothing can fail; then it moves `serving`. S3: whoever was woken by a commit is served before
+//! the next ticket. S4: before it lets `server` go it puts back what it has not served; after it,
+//! it fences and looks once more: a ticket put meanwhile has found it busy. A ticket is taken only
+//! if it is less than a ring's length ahead of `serving`, and the slot that it begins at was
+//! emptied when its predecessor there was served: so a slot never holds two. Tickets are taken
+//! from the front, so the one that is served next has been taken, or can be by anybody.
 
 use super::{
     core::{Queued, Work},
@@ -41,6 +42,9 @@ const MEMBERS: [usize; 2] = [16, 1];
 /// No ticket.
 const NONE: u64 = u64::MAX;
 
+/// Tickets that follow one another, lowest first.
+pub(crate) type Group = VecDeque<Arrived>;
+
 /// A ticket whose turn has not come.
 pub(crate) enum Arrived {
     /// It has run ahead, and awaits its judgement.
@@ -54,7 +58,7 @@ pub(crate) struct Arrival {
     arrivals: Mutex<VecDeque<Queued>>,
     /// The lowest ticket that nobody has taken; [`NONE`] if all are taken.
     front: AtomicU64,
-    ring: Box<[Mutex<Option<Arrived>>]>,
+    ring: Box<[Mutex<Group>]>,
     serving: CachePadded<AtomicU64>,
     server: CachePadded<AtomicBool>,
     woken: SegQueue<Box<Task>>,
@@ -79,7 +83,7 @@ impl Arrival {
         Self {
             arrivals: Mutex::new(VecDeque::new()),
             front: AtomicU64::new(NONE),
-            ring: (0..RING).map(|_| Mutex::new(None)).collect(),
+            ring: (0..RING).map(|_| Mutex::new(Group::new())).collect(),
             serving: CachePadded::new(AtomicU64::new(1)),
             server: CachePadded::new(AtomicBool::new(false)),
             woken: SegQueue::new(),
@@ -187,15 +191,19 @@ impl Arrival {
         self.room() != 0 && !self.lane_busy.load(Ordering::Relaxed) || self.is_unserved()
     }
 
-    fn slot(&self, ticket: u64) -> &Mutex<Option<Arrived>> {
+    fn slot(&self, ticket: u64) -> &Mutex<Group> {
         &self.ring[ticket as usize % RING]
     }
 
-    /// Puts a ticket into the ring (S1).
-    pub(crate) fn put(&self, ticket: u64, arrived: Arrived) {
-        let before = self.slot(ticket).lock().replace(arrived);
-        assert!(before.is_none(), "two tickets in one slot of the ring");
+    /// Puts the tickets from `first` on into the ring (S1), in exchange for an empty group.
+    pub(crate) fn put(&self, first: u64, group: &mut Group) {
+        self.exchange(first, group);
         fence(Ordering::SeqCst);
+    }
+
+    fn exchange(&self, first: u64, group: &mut Group) {
+        std::mem::swap(&mut *self.slot(first).lock(), group);
+        assert!(group.is_empty(), "two tickets in one slot of the ring");
     }
 
     /// Whether somebody could be served, and nobody serves: who does looks again when it ends.
@@ -207,7 +215,7 @@ impl Arrival {
     fn has_turn(&self) -> bool {
         let full = self.viewing.load(Ordering::Relaxed) >= MAX_VIEWING;
         let ticket = self.serving.load(Ordering::Acquire);
-        !full && (!self.woken.is_empty() || self.slot(ticket).lock().is_some())
+        !full && (!self.woken.is_empty() || !self.slot(ticket).lock().is_empty())
     }
 
     /// Becomes the server, unless there is one.
@@ -215,8 +223,8 @@ impl Arrival {
         !self.server.load(Ordering::Relaxed) && !self.server.swap(true, Ordering::Acquire)
     }
 
-    /// Whose turn it is (S2, S3). For the server.
-    pub(crate) fn turn(&self) -> Option<Turn> {
+    /// Whose turn it is (S2, S3). For the server, which keeps the rest of the `group` it serves.
+    pub(crate) fn turn(&self, group: &mut Group) -> Option<Turn> {
         if self.viewing.load(Ordering::Relaxed) >= MAX_VIEWING {
             return None;
         }
@@ -224,11 +232,22 @@ impl Arrival {
             task.now_ns = self.now_ns.load(Ordering::Relaxed);
             return Some(Turn::Woken(task));
         }
-        // Relaxed: the server stored it, or its predecessor.
-        let arrived = self.slot(self.serving.load(Ordering::Relaxed)).lock().take()?;
+        if group.is_empty() {
+            // Relaxed: the server stored it, or its predecessor.
+            let serving = self.serving.load(Ordering::Relaxed);
+            std::mem::swap(&mut *self.slot(serving).lock(), group);
+        }
+        let arrived = group.pop_front()?;
         let (Arrived::Ran(task, ..) | Arrived::Waits(task)) = &arrived;
         self.now_ns.store(task.now_ns, Ordering::Relaxed);
         Some(Turn::Ticket(arrived))
+    }
+
+    /// Puts back what the server has not served (S4).
+    pub(crate) fn put_back(&self, group: &mut Group) {
+        if !group.is_empty() {
+            self.exchange(self.serving.load(Ordering::Relaxed), group);
+        }
     }
 
     /// The ticket that was served has its place. For the server.

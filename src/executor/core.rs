@@ -77,6 +77,8 @@ pub(crate) struct Core {
     views: SegQueue<(Box<Task>, Attempt)>,
     pub(crate) lane: Lane,
     spares: ArrayQueue<Spare>,
+    /// Members of series that have ended, beyond those that the threads keep.
+    members: ArrayQueue<Box<Task>>,
     tickets: AtomicU64,
     outstanding: CachePadded<AtomicUsize>,
     ready: CachePadded<AtomicUsize>,
@@ -195,6 +197,7 @@ impl Core {
             views: SegQueue::new(),
             lane: Lane::default(),
             spares: ArrayQueue::new(MAX_READY),
+            members: ArrayQueue::new(MAX_READY),
             tickets: AtomicU64::new(0),
             outstanding: CachePadded::new(AtomicUsize::new(0)),
             ready: CachePadded::new(AtomicUsize::new(0)),
@@ -480,6 +483,21 @@ impl Core {
     pub(crate) fn return_spare(&self, spare: Spare) {
         // A full pool gives the slot back.
         let _ = self.spares.push(spare);
+    }
+
+    /// A task that was a member of the series with this first ticket.
+    pub(crate) fn take_member(&self, series: u64) -> Option<Box<Task>> {
+        let task = self.members.pop()?;
+        if task.series == series {
+            return Some(task);
+        }
+        contained_drop(task);
+        None
+    }
+
+    /// Keeps a member that has ended, or gives it back.
+    pub(crate) fn keep_member(&self, task: Box<Task>) -> Option<Box<Task>> {
+        self.members.push(task).err()
     }
 
     /// Counts an attempt that becomes READY. Waits while [`MAX_READY`] are: the holder takes them.

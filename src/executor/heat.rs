@@ -7,8 +7,10 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A rate of 1.
 const ONE: u32 = 1 << 16;
-/// One event moves the rate by a 16th of its distance.
-const WEIGHT: u32 = 16;
+/// One event moves the rate by a 64th of its distance.
+const WEIGHT: u32 = 64;
+/// One commit of so many is counted, as so many.
+const SAMPLE: u64 = 8;
 /// Above this share of failed attempts a handler goes into the serial lane: a thread that
 /// speculates beside a conflicting one is worth less than none.
 const LANE_ABOVE: u32 = ONE * 3 / 10;
@@ -38,6 +40,12 @@ fn after(rate: u32, failed: bool) -> u32 {
     }
 }
 
+/// Whether this is one ticket of [`SAMPLE`].
+fn is_sample(ticket: u64) -> bool {
+    // Fibonacci hashing.
+    (ticket.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(SAMPLE)
+}
+
 fn next_term(last_ns: u64, calm_ns: u64) -> u64 {
     match last_ns {
         0 => FIRST_TERM_NS,
@@ -49,12 +57,14 @@ fn next_term(last_ns: u64, calm_ns: u64) -> u64 {
 impl Heat {
     // Relaxed everywhere: statistics, of which a few may be lost.
 
-    /// Counts a commit.
+    /// Counts a commit. A few tickets, picked by a hash, count for all: a store for each commit
+    /// would take the line away from all others that run the handler.
     #[inline]
-    pub(crate) fn committed(&self) {
+    pub(crate) fn committed(&self, ticket: u64) {
         let rate = self.rate.load(Ordering::Relaxed);
-        if rate != 0 {
-            self.rate.store(after(rate, false), Ordering::Relaxed);
+        if rate != 0 && is_sample(ticket) {
+            let after = (0..SAMPLE).fold(rate, |rate, _| after(rate, false));
+            self.rate.store(after, Ordering::Relaxed);
         }
     }
 
@@ -71,7 +81,7 @@ impl Heat {
         self.term_ns.store(term, Ordering::Relaxed);
         self.lane_until.store(now_ns + term, Ordering::Relaxed);
         // What it does after its stay decides anew, a little sooner.
-        self.rate.store(LANE_ABOVE / 2, Ordering::Relaxed);
+        self.rate.store(LANE_ABOVE * 4 / 5, Ordering::Relaxed);
     }
 
     /// Whether the handler belongs in the serial lane now.
@@ -92,9 +102,10 @@ impl Heat {
 mod tests {
     use super::*;
 
-    fn events(heat: &Heat, failed_of_10: u32, now_ns: u64) {
-        for i in 0..200 {
-            if i % 10 < failed_of_10 { heat.failed(now_ns) } else { heat.committed() }
+    fn events(heat: &Heat, failed_of_10: u64, now_ns: u64) {
+        for ticket in 0..1_000 {
+            let failed = ticket % 10 < failed_of_10;
+            if failed { heat.failed(now_ns) } else { heat.committed(ticket) }
         }
     }
 
@@ -121,7 +132,7 @@ mod tests {
     #[test]
     fn the_rate_comes_back_to_zero() {
         let mut rate = ONE;
-        for _ in 0..400 {
+        for _ in 0..1_000 {
             rate = after(rate, false);
         }
         assert_eq!(rate, 0);

@@ -8,6 +8,7 @@ use super::{
     runner::{Runner, undone_as},
     transact::Panicked,
 };
+use crate::cell::deferred;
 use crate::conflict_log::Outcome as Booked;
 use crate::transaction::{
     attempt::Attempt,
@@ -85,16 +86,7 @@ impl Runner {
             Ran::Answer(Verdict::Commit) => {
                 let (spare, outcome) = hold.commit(attempt);
                 self.keep(spare);
-                match outcome {
-                    Outcome::Committed(version) => (version, Booked::Committed, How::Done),
-                    Outcome::Panicked(payload) => {
-                        let how = How::Panicked(Panicked::contain(payload));
-                        (task.first_snapshot, Booked::Panicked, how)
-                    }
-                    Outcome::Failed(conflict) => {
-                        unreachable!("stale under the baton: {conflict:?}")
-                    }
-                }
+                return self.end_committed(task, outcome);
             }
             Ran::Left(left) => {
                 task.is_ready = false;
@@ -120,11 +112,27 @@ impl Runner {
         self.end_holding(task, version, how);
     }
 
+    /// Ends a task whose commit did not fail.
+    pub(super) fn end_committed(&mut self, task: Box<Task>, outcome: Outcome) {
+        let (version, booked, how) = match outcome {
+            Outcome::Committed(version) => (version, Booked::Committed, How::Done),
+            Outcome::Panicked(payload) => {
+                let how = How::Panicked(Panicked::contain(payload));
+                (task.first_snapshot, Booked::Panicked, how)
+            }
+            Outcome::Failed(conflict) => unreachable!("stale under the baton: {conflict:?}"),
+        };
+        self.core.ledger.ended(&task, version, booked);
+        self.end_holding(task, version, how);
+    }
+
     /// Ends a task under the baton: what its job captured is dropped later.
     fn end_holding(&mut self, mut task: Box<Task>, version: u64, how: How) {
         if self.reuses(&task) {
             task.job.ended(Ended { version, how, worker: self.index });
-            self.pool.push(task);
+            if let Some(task) = self.keep_member(task) {
+                deferred::drop_later(task);
+            }
         } else {
             task.end_elsewhere(version, how);
         }

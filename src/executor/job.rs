@@ -223,7 +223,7 @@ impl Task {
     pub(crate) fn decided(mut self: Box<Self>, outcome: Outcome) {
         match outcome {
             Outcome::Committed(version) => {
-                self.job.handled().heat.committed();
+                self.job.handled().heat.committed(self.ticket);
                 self.core.ledger.committed(&self, version);
                 self.end_elsewhere(version, How::Done);
             }

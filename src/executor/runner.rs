@@ -1,8 +1,8 @@
 //! Running tasks on one thread: a worker's, or the loop's for inline batches.
 
 use super::{
-    arrival::{Arrived, RING},
-    core::{Core, Laned, MEMBERS, Work, task_in_lane},
+    arrival::Group,
+    core::{Core, Laned, MEMBERS, Work, contained_drop, task_in_lane},
     job::{Ended, How, Kind, Task, Verdict},
     schedule::{Class, Next},
     series::Series,
@@ -25,6 +25,8 @@ use std::ops::Range;
 const GATHER_NS: u64 = 20_000;
 /// How many attempts wait for the baton at most before they are made READY.
 const GATHER: usize = 32;
+/// The same for handlers that are not gathered.
+const PATIENCE: usize = 4;
 /// How many runs of brief members end between two looks at the clock.
 const UNTIMED: u64 = 3;
 /// How long a worker stays in the serial lane while other work waits.
@@ -43,7 +45,11 @@ pub(crate) struct Runner {
     decided: Vec<(Box<Task>, Outcome)>,
     /// In arrival order: tickets of cheap handlers whose turn has not come, to be put into the ring
     /// together.
-    pub(super) arrived: Vec<(u64, Arrived)>,
+    pub(super) arrived: Group,
+    /// The first of them, or the one that follows the last.
+    pub(super) arrived_first: u64,
+    /// What this thread serves; empty, kept for its memory.
+    pub(super) serving: Group,
     /// Failed tasks to be run again, before anything else.
     #[expect(clippy::vec_box, reason = "they go on in the same boxes")]
     again: Vec<Box<Task>>,
@@ -66,7 +72,9 @@ impl Runner {
             hold: None,
             gathered: Vec::new(),
             decided: Vec::new(),
-            arrived: Vec::new(),
+            arrived: Group::new(),
+            arrived_first: 0,
+            serving: Group::new(),
             again: Vec::new(),
             pool: Vec::new(),
             present: 0,
@@ -212,11 +220,12 @@ impl Runner {
         let mut now = now_ns();
         self.untimed = 0;
         if self.present != series.ticket(0) {
-            self.pool.clear();
+            self.pool.drain(..).for_each(contained_drop);
             self.present = series.ticket(0);
         }
         for member in members {
-            let mut task = self.pool.pop().unwrap_or_else(|| {
+            let kept = self.pool.pop().or_else(|| self.core.take_member(self.present));
+            let mut task = kept.unwrap_or_else(|| {
                 let job = Arc::clone(series).job();
                 let mut task = self.core.task(job, series.now_ns());
                 task.series = series.ticket(0);
@@ -228,13 +237,18 @@ impl Runner {
                 now = self.run(task, now_ns());
             }
         }
-        self.commit_gathered();
+        if !series.has_more() || self.gathered.len() >= GATHER || Hold::is_free() {
+            self.commit_gathered();
+        }
         self.put_arrived();
         while let Some(task) = self.again.pop() {
             self.run(task, now_ns());
         }
         if !series.has_more() {
-            self.pool.clear();
+            self.pool.drain(..).for_each(contained_drop);
+            while let Some(task) = self.core.take_member(self.present) {
+                contained_drop(task);
+            }
             self.present = 0;
         }
     }
@@ -249,6 +263,11 @@ impl Runner {
         } else {
             self.core.return_spare(spare);
         }
+    }
+
+    /// Before a sleep: gives back all slots but one, since every scan looks at each slot in use.
+    pub(crate) fn rest(&mut self) {
+        self.spares.truncate(1);
     }
 
     /// Begins an attempt of a task.
@@ -388,11 +407,16 @@ impl Runner {
             true => 1,
             false => handled.heat.group(handled.cost()),
         };
+        let patience = match handled.cost().goes_together() {
+            true if group > 1 => GATHER,
+            true => PATIENCE,
+            false => 0,
+        };
         self.gathered.push((task, attempt));
         if self.gathered.len() >= group {
             match Hold::try_begin() {
                 Some(hold) => self.commit_holding(hold),
-                None if group > 1 && self.gathered.len() < GATHER => {}
+                None if self.gathered.len() < patience => {}
                 None => self.submit_gathered(),
             }
         }
@@ -428,7 +452,7 @@ impl Runner {
         for (mut task, outcome) in decided.drain(..) {
             match outcome {
                 Outcome::Committed(version) => {
-                    task.job.handled().heat.committed();
+                    task.job.handled().heat.committed(task.ticket);
                     self.end(task, version, Booked::Committed, How::Done);
                 }
                 Outcome::Failed(conflict) => match self.core.book_failure(&mut task, &conflict) {
@@ -445,10 +469,18 @@ impl Runner {
         self.decided = decided;
     }
 
-    /// Whether a task that has ended can become the next member of the present series.
+    /// Whether a task that has ended can become another member of the present series.
     pub(super) fn reuses(&self, task: &Task) -> bool {
-        let reusable = task.series != 0 && task.series == self.present && self.pool.len() < RING;
-        reusable && !sink::is_active()
+        task.series != 0 && task.series == self.present && !sink::is_active()
+    }
+
+    /// Keeps such a task, or gives it back if there are enough.
+    pub(super) fn keep_member(&mut self, task: Box<Task>) -> Option<Box<Task>> {
+        if self.pool.len() < MEMBERS {
+            self.pool.push(task);
+            return None;
+        }
+        self.core.keep_member(task)
     }
 
     /// Lets go of a baton that was kept, and of attempts that were gathered.
@@ -491,7 +523,9 @@ impl Runner {
         let ended = Ended { version, how, worker: self.index };
         if self.reuses(&task) {
             task.job.ended(ended);
-            self.pool.push(task);
+            if let Some(task) = self.keep_member(task) {
+                contained_drop(task);
+            }
         } else {
             self.core.end(task, ended);
         }

@@ -37,14 +37,18 @@ pub(crate) struct Batch<F, R> {
     first_ticket: u64,
     now_ns: u64,
     next: CachePadded<AtomicUsize>,
-    /// Of the members that have ended, with their numbers, by worker: each has its own lines.
-    answers: [CachePadded<Table<Answers<R>>>; TABLES],
+    /// By number, in pages that are made by whoever needs them first.
+    answers: Box<[Table<Page<R>>]>,
+    /// How many have ended, by worker: each has its own line.
+    ended: [CachePadded<AtomicUsize>; COUNTS],
     caller: Thread,
 }
 
-type Answers<R> = Vec<(usize, Result<R, Panicked>)>;
+type Page<R> = Vec<Option<Result<R, Panicked>>>;
 
-const TABLES: usize = 16;
+/// How many answers are on a page: as many as a worker mostly takes at once.
+const PAGE: usize = 32;
+const COUNTS: usize = 16;
 
 impl<F, R> Batch<F, R>
 where
@@ -58,7 +62,8 @@ where
         now_ns: u64,
     ) -> Self {
         Self {
-            answers: std::array::from_fn(|_| CachePadded::new(Table::new(Vec::new()))),
+            answers: (0..closures.len().div_ceil(PAGE)).map(|_| Table::new(Vec::new())).collect(),
+            ended: std::array::from_fn(|_| CachePadded::new(AtomicUsize::new(0))),
             closures,
             handled,
             first_ticket,
@@ -69,10 +74,27 @@ where
     }
 
     fn all_ended(&self) -> bool {
-        // Of two members that end last, the one whose table the other looked at too early looks at
-        // the other's later.
-        let ended: usize = self.answers.iter().map(|answers| answers.lock().len()).sum();
+        // Of two members that end last, the one whose count the other looked at too early looks at
+        // the other's later: SeqCst.
+        let ended: usize = self.ended.iter().map(|ended| ended.load(Ordering::SeqCst)).sum();
         ended == self.closures.len()
+    }
+
+    /// Takes the answer of a member.
+    fn answer(&self, member: usize, worker: usize, answer: Result<R, Panicked>) {
+        {
+            let mut page = self.answers[member / PAGE].lock();
+            if page.is_empty() {
+                let members = PAGE.min(self.closures.len() - member / PAGE * PAGE);
+                page.resize_with(members, || None);
+            }
+            page[member % PAGE] = Some(answer);
+        }
+        // Release, and SeqCst among those that end last, see `all_ended`.
+        self.ended[worker % COUNTS].fetch_add(1, Ordering::SeqCst);
+        if !self.has_more() && self.all_ended() {
+            self.caller.unpark();
+        }
     }
 
     /// Waits on the thread that made the batch, and takes the answers.
@@ -80,13 +102,12 @@ where
         while !self.all_ended() {
             thread::park();
         }
-        let mut sorted: Vec<_> = (0..self.closures.len()).map(|_| None).collect();
-        for answers in &self.answers {
-            for (number, answer) in answers.lock().drain(..) {
-                sorted[number] = Some(answer);
-            }
+        let mut sorted = Vec::with_capacity(self.closures.len());
+        for page in &self.answers {
+            let page = std::mem::take(&mut *page.lock());
+            sorted.extend(page.into_iter().map(|answer| answer.expect("all have ended")));
         }
-        sorted.into_iter().map(|answer| answer.expect("all have ended")).collect()
+        sorted
     }
 }
 
@@ -163,10 +184,7 @@ where
             }
             _ => unreachable!("a member is not cancelled, and has an answer when it is done"),
         };
-        self.batch.answers[ended.worker % TABLES].lock().push((self.number, answer));
-        if !self.batch.has_more() && self.batch.all_ended() {
-            self.batch.caller.unpark();
-        }
+        self.batch.answer(self.number, ended.worker, answer);
     }
 
     fn assign(&mut self, member: usize) {

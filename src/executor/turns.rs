@@ -4,13 +4,15 @@ use super::{
     arrival::{Arrival, Arrived, Turn},
     core::Work,
     heat::GROUP,
-    job::{Kind, Task},
+    job::{Kind, Task, Verdict},
     runner::Runner,
 };
 use crate::sync::now_ns;
 use crate::transaction::{
     attempt::Attempt,
-    commit::{self, Hold},
+    commit::{self, Hold, Outcome},
+    conflict::Conflict,
+    run::Ran,
     view::Mode,
 };
 
@@ -29,7 +31,11 @@ impl Runner {
 
     /// Takes a task that has its ticket: runs it ahead of its turn where that may help.
     pub(super) fn arrive(&mut self, mut task: Box<Task>) -> u64 {
-        let (ticket, mut now) = (task.ticket, task.began_ns);
+        let mut now = task.began_ns;
+        if self.arrived_first + self.arrived.len() as u64 != task.ticket {
+            self.put_arrived();
+            self.arrived_first = task.ticket;
+        }
         let handled = task.job.handled();
         let together = handled.cost().goes_together();
         let ahead =
@@ -42,7 +48,7 @@ impl Runner {
         } else {
             Arrived::Waits(task)
         };
-        self.arrived.push((ticket, arrived));
+        self.arrived.push_back(arrived);
         if !together || self.arrived.len() >= GROUP {
             self.put_arrived();
         }
@@ -72,11 +78,11 @@ impl Runner {
         if self.arrived.is_empty() {
             return;
         }
-        let mut arrived = std::mem::take(&mut self.arrived);
-        for (ticket, arrived) in arrived.drain(..) {
-            self.arrival().put(ticket, arrived);
-        }
-        self.arrived = arrived;
+        let mut group = std::mem::take(&mut self.arrived);
+        let first = self.arrived_first;
+        self.arrived_first += group.len() as u64;
+        self.arrival().put(first, &mut group);
+        self.arrived = group;
         self.serve();
     }
 
@@ -91,7 +97,8 @@ impl Runner {
     }
 
     fn serve_turns(&mut self) {
-        while let Some(turn) = self.arrival().turn() {
+        let mut group = std::mem::take(&mut self.serving);
+        while let Some(turn) = self.arrival().turn(&mut group) {
             // A read-only one needs no baton.
             let Some(turn) = self.announce_reader(turn) else { continue };
             let mut hold = commit::take_alone(turn.first_snapshot());
@@ -107,10 +114,12 @@ impl Runner {
                 if full || (turns % 8 == 0 && now_ns() - began > HOLD_NS) {
                     break;
                 }
-                next = self.arrival().turn();
+                next = self.arrival().turn(&mut group);
             }
             hold.end();
         }
+        self.arrival().put_back(&mut group);
+        self.serving = group;
     }
 
     /// Gives a read-only task its snapshot: exactly what precedes its ticket. Whoever comes later
@@ -144,17 +153,22 @@ impl Runner {
     fn take_turn(&mut self, hold: &mut Hold, turn: Turn) {
         let is_ticket = matches!(turn, Turn::Ticket(_));
         match turn {
-            Turn::Ticket(Arrived::Ran(mut task, attempt, ran)) => match hold.validate(&attempt) {
-                Ok(()) => {
-                    task.job.handled().heat.committed();
-                    self.decide_holding(hold, task, attempt, ran);
+            Turn::Ticket(Arrived::Ran(task, attempt, Ran::Answer(Verdict::Commit)))
+                if !attempt.wrote_nothing() =>
+            {
+                let (spare, outcome) = hold.commit(attempt);
+                self.keep(spare);
+                match outcome {
+                    Outcome::Failed(conflict) => self.run_in_turn(hold, task, &conflict),
+                    outcome => self.commits_in_turn(task, outcome),
                 }
+            }
+            Turn::Ticket(Arrived::Ran(task, attempt, ran)) => match hold.validate(&attempt) {
+                Ok(()) => self.decide_holding(hold, task, attempt, ran),
                 Err(conflict) => {
-                    self.core.book_failure(&mut task, &conflict);
                     self.keep(attempt.discard());
                     drop(ran);
-                    task.began_ns = now_ns();
-                    self.write_alone(hold, task);
+                    self.run_in_turn(hold, task, &conflict);
                 }
             },
             Turn::Woken(task) | Turn::Ticket(Arrived::Waits(task))
@@ -174,6 +188,18 @@ impl Runner {
         if is_ticket {
             self.arrival().next_ticket();
         }
+    }
+
+    fn commits_in_turn(&mut self, task: Box<Task>, outcome: Outcome) {
+        task.job.handled().heat.committed(task.ticket);
+        self.end_committed(task, outcome);
+    }
+
+    /// Runs what had run ahead in vain once more, where nothing can come between.
+    fn run_in_turn(&mut self, hold: &mut Hold, mut task: Box<Task>, conflict: &Conflict) {
+        self.core.book_failure(&mut task, conflict);
+        task.began_ns = now_ns();
+        self.write_alone(hold, task);
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn run(core: Arc<Core>, index: usize, parker: Parker) {
             continue;
         }
         if core.may_sleep(index) {
+            runner.rest();
             if core.ledger.is_logging() {
                 parker.park_timeout(FLUSH);
             } else {

@@ -192,6 +192,11 @@ impl Hold {
         STORE.baton().try_take().map(Self::adopt)
     }
 
+    /// Whether the baton is free, as far as this thread can see.
+    pub(crate) fn is_free() -> bool {
+        STORE.baton().is_free()
+    }
+
     /// Continues a hold that was handed over by [`Alone::serve`].
     pub(crate) fn adopt(guard: Guard<Held>) -> Self {
         Self { guard, woken: Vec::new() }
