@@ -22,6 +22,12 @@ const COLLECT_EVERY: usize = 1;
 const SECOND_LOOKS: usize = 16;
 /// The same for a collection by an idle thread.
 const SECOND_LOOKS_IDLE: usize = 1024;
+/// How many dropped cells one hold looks at.
+const FREED: usize = 256;
+/// The same for a collection by an idle thread.
+const FREED_IDLE: usize = 4096;
+/// How often such a thread takes the baton while there is something to free.
+const COLLECTIONS: usize = 64;
 /// How many written cells are pruned together: a scan reads a line of every other thread's.
 #[cfg(not(loom))]
 const PRUNE_TOGETHER: usize = 64;
@@ -222,7 +228,11 @@ impl Store {
             held.memory.dropped_cells += cells.len();
             held.memory.dropped_bytes += cells.iter().map(|cell| cell.own_bytes()).sum::<usize>();
             // Relaxed: the holder stored it.
-            held.dropped.push_back((self.watermark.load(Ordering::Relaxed), cells));
+            let stamp = self.watermark.load(Ordering::Relaxed);
+            match held.dropped.back_mut() {
+                Some((last, batch)) if *last == stamp => batch.append(&mut cells),
+                _ => held.dropped.push_back((stamp, cells)),
+            }
         }
         if held.touched.is_empty() && !held.has_garbage() {
             return Spoils::default();
@@ -240,7 +250,7 @@ impl Store {
         }
         held.prune_touched();
         held.look_again(flush);
-        held.free_dropped(&mut spoils.cells);
+        held.free_dropped(&mut spoils.cells, flush);
         self.report(&held.memory);
         spoils.more = held.has_garbage();
         spoils
@@ -278,12 +288,16 @@ impl Store {
     /// For the reaper: looks at queued cells again and frees what it can. Runs no user code.
     #[cfg(not(loom))]
     pub(crate) fn collect_idle(&'static self) {
-        // Twice: what the first unlinks, a later scan frees.
-        for _ in 0..2 {
+        // At least twice: what the first unlinks, a later scan frees.
+        for round in 0..COLLECTIONS {
             if let Some(mut guard) = self.baton.try_take() {
                 let spoils = self.end_hold(&mut guard, true);
                 self.let_go(guard);
-                drop(spoils);
+                if round > 0 && spoils.cells.is_empty() {
+                    return;
+                }
+            } else if round > 0 {
+                return;
             }
         }
     }
@@ -379,29 +393,42 @@ impl Held {
     }
 
     /// (D3, D4) Frees cells dropped before every active snapshot, unless a queue still has them.
-    fn free_dropped(&mut self, dead: &mut Vec<DeadCell>) {
+    fn free_dropped(&mut self, dead: &mut Vec<DeadCell>, idle: bool) {
         let oldest = self.active.oldest();
+        let mut looks = if idle { FREED_IDLE } else { FREED };
         for _ in 0..self.dropped.len() {
-            if self.dropped.front().is_none_or(|(stamp, _)| *stamp >= oldest) {
+            if looks == 0 || self.dropped.front().is_none_or(|(stamp, _)| *stamp >= oldest) {
                 return;
             }
             let Some((stamp, mut cells)) = self.dropped.pop_front() else { return };
-            cells.retain(|cell| {
+            let mut looked_at = cells.split_off(cells.len().saturating_sub(looks));
+            looks -= looked_at.len();
+            if !cells.is_empty() {
+                self.dropped.push_front((stamp, cells));
+            }
+            looked_at.retain(|&cell| {
                 let keep = cell.is_queued() || cell.is_waited();
                 if !keep {
-                    let (_, older, bytes) = cell.sizes();
-                    self.memory.old_versions -= older;
-                    self.memory.old_bytes -= bytes;
-                    self.memory.dropped_cells -= 1;
-                    self.memory.dropped_bytes -= cell.own_bytes();
-                    dead.push(cell.dead());
+                    dead.push(self.memory.bury(cell));
                 }
                 keep
             });
-            if !cells.is_empty() {
-                self.dropped.push_back((stamp, cells));
+            if !looked_at.is_empty() {
+                self.dropped.push_back((stamp, looked_at));
             }
         }
+    }
+}
+
+impl Memory {
+    /// Counts a cell no longer that is freed with its chain.
+    fn bury(&mut self, cell: CellRef) -> DeadCell {
+        let (_, older, bytes) = cell.sizes();
+        self.old_versions -= older;
+        self.old_bytes -= bytes;
+        self.dropped_cells -= 1;
+        self.dropped_bytes -= cell.own_bytes();
+        cell.dead()
     }
 }
 
