@@ -12,6 +12,8 @@ pub enum ErrorKind {
     Config,
     /// The bytes of a conflict log are not what docs/log-format.md describes.
     Log,
+    /// The bytes of a recording are not what docs/replay.md describes.
+    Recording,
 }
 
 /// An error of this library. Its text is a lower-case fragment that says where, what and the limit.

@@ -35,6 +35,7 @@
 //! | serve HTTP | [`App`] |
 //! | timers and callbacks without HTTP | [`Loop`] |
 //! | run transactions on other threads | [`Executor`] |
+//! | do again what a server did, for a debugger | [`App::record`], [`App::replay`] |
 //! | see what conflicted, where and what it cost | `stm-log`, after [`App::log`] |
 //!
 //! # Examples
@@ -73,11 +74,19 @@ mod executor;
 mod http;
 #[cfg(doctest)]
 mod must_not_compile;
+/// The program of docs/replay.md, run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/replay.md")]
+mod replay_program {}
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod probe;
+#[cfg(not(loom))]
+mod recording;
 mod sync;
 mod transaction;
+#[cfg(not(loom))]
+mod varint;
 #[cfg(not(loom))]
 mod web;
 
@@ -101,6 +110,6 @@ pub use transaction::{
 };
 #[cfg(not(loom))]
 pub use web::{
-    App, Handler, IntoHandler, IntoResponse, Json, Request, Response, Server, read, search_then,
-    write,
+    App, Difference, Handler, IntoHandler, IntoResponse, Json, Recording, Replay, Replayed,
+    Request, Response, Server, read, search_then, write,
 };

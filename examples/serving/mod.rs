@@ -5,8 +5,15 @@ use std::io::Write;
 use txloop::{App, ErrorKind, MAX_THREADS, Order};
 
 /// The flags of every example server.
-pub(crate) const FLAGS: [(&str, &str); 4] =
-    [("listen", "127.0.0.1:8888"), ("threads", ""), ("order", "commit"), ("log", "")];
+pub(crate) const FLAGS: [(&str, &str); 7] = [
+    ("listen", "127.0.0.1:8888"),
+    ("threads", ""),
+    ("order", "commit"),
+    ("log", ""),
+    ("record", ""),
+    ("replay", ""),
+    ("until", ""),
+];
 
 /// The part of the help text about [`FLAGS`].
 pub(crate) const USAGE: &str =
@@ -14,6 +21,10 @@ pub(crate) const USAGE: &str =
   --threads N     how many handlers can run at once (all cores)
   --order ORDER   commit, or arrival: as one thread would have answered (commit)
   --log FILE      write a conflict log, for stm-log (or set TXLOOP_LOG)
+  --record FILE   record every ticket; only with --order arrival
+  --replay FILE   serve nothing, run a recording again: exit 0 if all is as it was, 1 if not; on
+                  one thread without --threads
+  --until TICKET  replay no further
   --help          this text";
 
 /// Reads the command line: [`FLAGS`], and those of one server.
@@ -27,8 +38,31 @@ pub(crate) fn flags(
     Flags::parse(&format!("{about}\n\n{own_usage}{USAGE}"), &known, &[], switches, 0)
 }
 
-/// Serves until SIGTERM or SIGINT. `try_these` are the paths, with curl's options, to be shown.
+/// Replays the recording of --replay, and ends the program.
+fn replay(app: App, flags: &Flags, file: &str) -> ! {
+    let mut replay = app.replay(file).unwrap_or_else(|e| fail(2, &e.to_string()));
+    if flags.optional("threads").is_some() {
+        replay = replay.threads(flags.number("threads", 1..=MAX_THREADS as u64) as usize);
+    }
+    if flags.optional("until").is_some() {
+        replay = replay.until(flags.number("until", 1..=u64::MAX));
+    }
+    match replay.run() {
+        Ok(replayed) => {
+            // A reader that went away has seen all it wanted; the exit code still tells.
+            let _ = write!(std::io::stdout(), "{replayed}");
+            std::process::exit(if replayed.is_same() { 0 } else { 1 })
+        }
+        Err(e) => fail(2, &e.to_string()),
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, or replays. `try_these` are the paths, with curl's options, to
+/// be shown.
 pub(crate) fn serve(app: App, flags: &Flags, try_these: &[&str]) {
+    if let Some(file) = flags.optional("replay") {
+        replay(app, flags, file);
+    }
     let mut app = app;
     if flags.optional("threads").is_some() {
         app = app.threads(flags.number("threads", 1..=MAX_THREADS as u64) as usize);
@@ -39,6 +73,9 @@ pub(crate) fn serve(app: App, flags: &Flags, try_these: &[&str]) {
     });
     if let Some(file) = flags.optional("log") {
         app = app.log(file);
+    }
+    if let Some(file) = flags.optional("record") {
+        app = app.record(file);
     }
     let result = app.listen(flags.text("listen")).and_then(|server| {
         let address = server.local_addr();

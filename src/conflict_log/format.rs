@@ -8,8 +8,8 @@
 use super::{
     header::EventTable,
     record::{AttemptRecord, ConflictKind, ConflictRecord, NameId, Outcome, PlaceId, Record, Side},
-    varint::{Cursor, put, put_delta, put_text},
 };
+use crate::varint::{Cursor, put, put_delta, put_text};
 
 /// The longest payload of a block that a reader accepts, in bytes.
 pub(super) const MAX_PAYLOAD: usize = 65_536;

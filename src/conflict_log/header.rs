@@ -3,8 +3,8 @@
 use super::{
     format,
     record::{ConflictKind, Outcome},
-    varint::{self, Cursor},
 };
+use crate::varint::{self, Cursor};
 
 /// The first bytes of every log.
 pub(super) const MAGIC: [u8; 8] = *b"TXLOOPLG";

@@ -3,7 +3,6 @@
 //! | file | what |
 //! |---|---|
 //! | `record` | the records as plain data, with the codes that stand for them in a file |
-//! | `varint` | integers of variable length: the alphabet of the format |
 //! | `header` | the start of a file and its event table |
 //! | `format` | one record, one block: encoding and decoding, no I/O |
 //! | `recorder` | what a worker thread holds: encodes into its own block, never waits |
@@ -27,7 +26,6 @@ mod recorder;
 mod sink;
 #[cfg(test)]
 mod tests;
-mod varint;
 mod writer;
 #[cfg(test)]
 mod writer_tests;

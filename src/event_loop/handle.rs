@@ -1,35 +1,51 @@
 //! What other threads have of a loop: a way to give it callbacks and to stop it.
 
-use super::reactor::WakeUp;
-use super::timers::TimerId;
+use super::{callback::Posted, reactor::WakeUp, timers::TimerId};
+use crate::recording::Recorder;
 use crate::sync::{AtomicU64, Ordering, now_ns};
 use crate::transaction::{
     Transaction,
     outbox::{Callback, Home},
 };
 use crossbeam_queue::SegQueue;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 pub(super) enum Message {
-    Callback(Callback),
-    Timer(u64, TimerId, Callback),
+    Callback(Posted),
+    Timer(u64, TimerId, Posted),
     Cancel(TimerId),
     Stop,
 }
 
 /// The loop's letter box. Pushing is lock-free; only a sleeping loop is woken.
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     pub(super) messages: SegQueue<Message>,
     wake: Arc<WakeUp>,
     timers: AtomicU64,
+    recorder: OnceLock<Recorder>,
 }
 
 impl Mailbox {
     pub(super) fn new(wake: Arc<WakeUp>) -> Arc<Self> {
-        Arc::new(Self { messages: SegQueue::new(), wake, timers: AtomicU64::new(0) })
+        let (messages, recorder) = (SegQueue::new(), OnceLock::new());
+        Arc::new(Self { messages, wake, timers: AtomicU64::new(0), recorder })
     }
 
-    fn post(&self, message: Message) {
+    /// Records from now on what the loop admits.
+    pub(super) fn record(&self, recorder: Recorder) {
+        self.recorder.get_or_init(|| recorder);
+    }
+
+    /// What records the tickets, if anything does.
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.get()
+    }
+
+    pub(super) fn post(&self, message: Message) {
         self.messages.push(message);
         self.wake.wake();
     }
@@ -47,11 +63,12 @@ pub(super) fn deadline(delay: Duration) -> u64 {
 
 impl Home for Mailbox {
     fn add_callback(&self, callback: Callback) {
-        self.post(Message::Callback(callback));
+        self.post(Message::Callback(Posted::foreign(callback)));
     }
 
     fn call_later(&self, delay: Duration, callback: Callback) {
-        self.post(Message::Timer(deadline(delay), self.timer_id(), callback));
+        let posted = Posted::foreign(callback);
+        self.post(Message::Timer(deadline(delay), self.timer_id(), posted));
     }
 }
 
@@ -82,7 +99,7 @@ impl Handle {
         f: impl Fn(&Transaction) + Send + Sync + 'static,
     ) -> TimerId {
         let id = self.0.timer_id();
-        self.0.post(Message::Timer(deadline(delay), id, Arc::new(f)));
+        self.0.post(Message::Timer(deadline(delay), id, Posted::foreign(Arc::new(f))));
         id
     }
 

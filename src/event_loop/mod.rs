@@ -7,31 +7,31 @@
 //! What the events and the callbacks add waits for the next turn. The loop never waits for a
 //! worker.
 
+mod callback;
 mod handle;
 pub(crate) mod reactor;
 mod timers;
 
+pub(crate) use handle::Mailbox;
+
 pub use handle::Handle;
 pub use timers::TimerId;
 
-use self::handle::{Mailbox, Message};
+use self::callback::{CallbackJob, Posted};
+use self::handle::Message;
 use self::reactor::{Reactor, Ready};
 use self::timers::Timers;
 use crate::cell::deferred;
 use crate::error::{Error, Result};
 use crate::executor::{
     Executor,
-    job::{Ended, Handled, Job, Kind, Verdict},
+    job::{Handled, Job},
     runner::Runner,
     schedule::{Class, INLINE_NS},
 };
+use crate::recording::Recorder;
 use crate::sync::now_ns;
-use crate::transaction::{
-    Transaction,
-    inputs::wall_ns,
-    outbox::{Callback, Home},
-    run::enter_loop,
-};
+use crate::transaction::{Transaction, inputs::wall_ns, run::enter_loop};
 use std::{collections::VecDeque, fmt, os::unix::net::UnixStream, sync::Arc, time::Duration};
 
 /// How long the loop sleeps at most while a log is written.
@@ -93,7 +93,7 @@ pub struct Loop {
     reactor: Reactor,
     mailbox: Arc<Mailbox>,
     batch: VecDeque<Box<dyn Job>>,
-    timers: Timers,
+    timers: Timers<Posted>,
     callbacks: Arc<Handled>,
     service: Option<Box<dyn Service>>,
     ready: Vec<Ready>,
@@ -138,8 +138,13 @@ impl Loop {
     }
 
     /// The loop's home for callbacks of handlers.
-    pub(crate) fn home(&self) -> Arc<dyn Home> {
-        Arc::clone(&self.mailbox) as Arc<dyn Home>
+    pub(crate) fn home(&self) -> Arc<Mailbox> {
+        Arc::clone(&self.mailbox)
+    }
+
+    /// Records from now on what gets a ticket here.
+    pub(crate) fn record(&self, recorder: Recorder) {
+        self.mailbox.record(recorder);
     }
 
     /// The executor.
@@ -159,7 +164,7 @@ impl Loop {
     /// # Re-run
     /// `f` may be called several times; only the last call counts.
     pub fn add_callback(&mut self, f: impl Fn(&Transaction) + Send + Sync + 'static) {
-        self.push_callback(Arc::new(f));
+        self.push_callback(Posted::foreign(Arc::new(f)));
     }
 
     /// The same, not before `delay` has passed.
@@ -172,7 +177,7 @@ impl Loop {
         f: impl Fn(&Transaction) + Send + Sync + 'static,
     ) -> TimerId {
         let id = self.mailbox.timer_id();
-        self.timers.add(handle::deadline(delay), id, Arc::new(f));
+        self.timers.add(handle::deadline(delay), id, Posted::foreign(Arc::new(f)));
         id
     }
 
@@ -223,9 +228,9 @@ impl Loop {
         Ok(())
     }
 
-    fn push_callback(&mut self, callback: Callback) {
-        let (handled, home) = (Arc::clone(&self.callbacks), self.home());
-        self.batch.push_back(Box::new(CallbackJob { callback, handled, home }));
+    fn push_callback(&mut self, posted: Posted) {
+        let job = CallbackJob::new(posted, Arc::clone(&self.callbacks), self.home());
+        self.batch.push_back(Box::new(job));
     }
 
     /// One turn; false when the loop is to end.
@@ -380,32 +385,4 @@ impl fmt::Debug for Loop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loop").field("queued", &self.batch.len()).finish_non_exhaustive()
     }
-}
-
-/// A callback as a job.
-struct CallbackJob {
-    callback: Callback,
-    handled: Arc<Handled>,
-    home: Arc<dyn Home>,
-}
-
-impl Job for CallbackJob {
-    fn handled(&self) -> &Arc<Handled> {
-        &self.handled
-    }
-
-    fn kind(&self) -> Kind {
-        Kind::Write
-    }
-
-    fn home(&self) -> Option<Arc<dyn Home>> {
-        Some(Arc::clone(&self.home))
-    }
-
-    fn attempt(&mut self, tx: &Transaction) -> Verdict {
-        (self.callback)(tx);
-        Verdict::Commit
-    }
-
-    fn ended(&mut self, _ended: Ended) {}
 }

@@ -1,6 +1,5 @@
 //! Timers by (deadline, creation), cancelled lazily.
 
-use crate::transaction::outbox::Callback;
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashSet},
@@ -13,46 +12,51 @@ const SWEEP: usize = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerId(pub(super) u64);
 
-struct Timer {
+struct Timer<C> {
     at_ns: u64,
     id: TimerId,
-    callback: Callback,
+    callback: C,
 }
 
-impl Timer {
+impl<C> Timer<C> {
     fn key(&self) -> (u64, TimerId) {
         (self.at_ns, self.id)
     }
 }
 
-impl PartialEq for Timer {
+impl<C> PartialEq for Timer<C> {
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }
 }
 
-impl Eq for Timer {}
+impl<C> Eq for Timer<C> {}
 
-impl PartialOrd for Timer {
+impl<C> PartialOrd for Timer<C> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Timer {
+impl<C> Ord for Timer<C> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.key().cmp(&other.key())
     }
 }
 
-#[derive(Default)]
-pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<Timer>>,
+pub(super) struct Timers<C> {
+    heap: BinaryHeap<Reverse<Timer<C>>>,
     waiting: HashSet<TimerId>,
 }
 
-impl Timers {
-    pub(super) fn add(&mut self, at_ns: u64, id: TimerId, callback: Callback) {
+impl<C> Default for Timers<C> {
+    fn default() -> Self {
+        Self { heap: BinaryHeap::new(), waiting: HashSet::new() }
+    }
+}
+
+impl<C> Timers<C> {
+    pub(super) fn add(&mut self, at_ns: u64, id: TimerId, callback: C) {
         self.waiting.insert(id);
         self.heap.push(Reverse(Timer { at_ns, id, callback }));
     }
@@ -79,7 +83,7 @@ impl Timers {
     }
 
     /// Takes a timer that is due.
-    pub(super) fn pop_due(&mut self, now_ns: u64) -> Option<Callback> {
+    pub(super) fn pop_due(&mut self, now_ns: u64) -> Option<C> {
         if self.next_ns()? > now_ns {
             return None;
         }

@@ -97,6 +97,7 @@ impl Arrival {
     pub(crate) fn admit(&self, mut task: Box<Task>, ticket: impl FnOnce() -> u64) {
         let mut arrivals = self.arrivals.lock();
         task.ticket = ticket();
+        task.job.admitted(task.ticket, task.now_ns);
         arrivals.push_back(Queued::Task(task));
         self.note_front(&arrivals);
     }
@@ -261,6 +262,12 @@ impl Arrival {
         self.server.store(false, Ordering::Release);
         fence(Ordering::SeqCst);
         self.has_turn()
+    }
+
+    /// Whether the tickets up to `last` have been served, and nobody waits who was woken. For the
+    /// server.
+    pub(crate) fn all_served(&self, last: u64) -> bool {
+        self.serving.load(Ordering::Relaxed) > last && self.woken.is_empty()
     }
 
     /// A parked task has been woken.

@@ -243,6 +243,22 @@ impl Core {
         self.outstanding.load(Ordering::Relaxed)
     }
 
+    /// In arrival order, for whoever admits: whether all that has not ended is parked.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let last = self.tickets.load(Ordering::Relaxed);
+        let Some(arrival) = self.arrival.as_ref().filter(|arrival| arrival.try_serve()) else {
+            return false;
+        };
+        // As the server: nobody is woken meanwhile, and readers can do no more than end or park.
+        let rests = arrival.all_served(last) && self.under_way() == self.parked();
+        // With the Release of `task_ended`: what they did happens before.
+        fence(Ordering::Acquire);
+        if arrival.end_serving() {
+            self.wake_one();
+        }
+        rests
+    }
+
     /// Counts something that has to end before the workers may.
     pub(crate) fn accepted(&self) {
         // Relaxed: a task is handed over by a queue.
@@ -547,10 +563,15 @@ impl Core {
 
     /// Queues a task after a failed attempt.
     pub(crate) fn queue_failed(&self, task: Box<Task>, next: Next) {
+        let reader = task.job.kind() == Kind::Read;
         match next {
-            Next::Again => self.again.push(task),
-            // Without the baton, which must not wait for a worker: all commits would.
-            Next::Alone => self.alone.push(task),
+            // A reader that was not parked, because what it waits for was just written: served as
+            // if it had been woken by that.
+            _ if self.arrival.is_some() => return self.queue_again(task),
+            // Without the baton, which must not wait for a worker: all commits would. A reader has
+            // no attempt that could run alone.
+            Next::Alone if !reader => self.alone.push(task),
+            _ => self.again.push(task),
         }
         self.wake_one();
     }

@@ -107,6 +107,9 @@ pub(crate) trait Job: Send {
     fn cancel(&self) -> Option<&Arc<Cancel>> {
         None
     }
+    /// It got its ticket, in arrival order. Called in the step that gives it, so in the order of
+    /// tickets: brief, no user code.
+    fn admitted(&mut self, _ticket: u64, _now_ns: u64) {}
     /// The end, on any thread. Runs no user code; the executor drops the job where that may run.
     fn ended(&mut self, ended: Ended);
     /// Becomes another member of its series. Runs no user code.

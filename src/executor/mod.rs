@@ -111,6 +111,11 @@ impl ExecutorBuilder {
         self
     }
 
+    /// Whether transactions take effect in the order of arrival.
+    pub(crate) fn is_arrival(&self) -> bool {
+        self.order == Order::Arrival
+    }
+
     /// Starts the threads.
     ///
     /// # Errors
@@ -274,8 +279,14 @@ impl Executor {
 
     /// Admits a job and sees to it that a worker runs it.
     pub(crate) fn submit(&self, job: Box<dyn Job>) {
-        let Some(job) = self.core.refuse_if_full(job) else { return };
-        let task = self.core.accept(job, wall_ns());
+        if let Some(job) = self.core.refuse_if_full(job) {
+            self.admit(job, wall_ns());
+        }
+    }
+
+    /// Admits a job as one that arrived at `now_ns` on the wall clock.
+    pub(crate) fn admit(&self, job: Box<dyn Job>, now_ns: u64) {
+        let task = self.core.accept(job, now_ns);
         self.core.queue(task);
         self.core.wake_one();
     }

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use ::http::Method;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
+use super::head::HeadReader;
+use super::limits::Limits;
 use super::target::Target;
 
 /// A range of a head's bytes.
@@ -54,6 +56,21 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    /// The head as it was sent, with the empty line that ends it.
+    pub(crate) fn head(&self) -> &Bytes {
+        &self.head
+    }
+
+    /// A message that was decoded before, of its head and its body without framing; `None` if these
+    /// bytes are no head. Limits are not looked at once more.
+    pub(crate) fn again(head: &[u8], body: Bytes) -> Option<Self> {
+        let max_head = u32::MAX as usize;
+        let limits = Limits { max_head, max_headers: usize::MAX, max_body: usize::MAX };
+        let mut input = BytesMut::from(head);
+        let head = HeadReader::default().read(&mut input, &limits).ok()??;
+        input.is_empty().then_some(Self { body, ..head.message })
+    }
+
     /// The method. An unknown one is passed on: whether it is allowed depends on the route.
     pub(crate) fn method(&self) -> &Method {
         &self.method

@@ -13,6 +13,10 @@ pub(crate) trait Home: Send + Sync {
     fn add_callback(&self, callback: Callback);
     /// The same, not before `delay` has passed.
     fn call_later(&self, delay: Duration, callback: Callback);
+    /// Whether closures given to `on_commit` are called: not in a replay that leaves them out.
+    fn opens_effects(&self) -> bool {
+        true
+    }
 }
 
 type Effect = Box<dyn FnOnce() + Send>;

@@ -7,7 +7,7 @@ use super::{
     outbox::{Callback, Home},
     snapshot::Snapshot,
 };
-use crate::cell::{TVar, boxes::Origin, folds::Merge, labels, logs::Own, node::CellRef};
+use crate::cell::{TVar, boxes::Origin, deferred, folds::Merge, labels, logs::Own, node::CellRef};
 use crate::sync::{AtomicBool, Ordering, global};
 use std::{cell::Cell, fmt, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
 
@@ -320,7 +320,11 @@ impl Transaction {
     /// Inside a [`Snapshot`].
     pub fn on_commit(&self, f: impl FnOnce() + Send + 'static) {
         self.check_writable();
-        self.attempt.logs.outbox.push(Box::new(f));
+        if self.attempt.logs.home.as_ref().is_none_or(|home| home.opens_effects()) {
+            self.attempt.logs.outbox.push(Box::new(f));
+        } else {
+            deferred::drop_later(f);
+        }
     }
 
     /// Has the loop run `f` as a transaction of its own, in a turn after this one commits.

@@ -2,17 +2,20 @@
 
 use super::{
     handler::{Handler, IntoHandler},
+    replay::Replay,
     router::Router,
     server::{Connections, Settings},
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event_loop::{Handle, Loop};
 use crate::executor::{Executor, ExecutorBuilder};
+use crate::recording::{Header, Recorder};
+use crate::transaction::inputs::wall_ns;
 use http::Method;
 use std::{
     fmt,
     net::{SocketAddr, ToSocketAddrs},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// A web application: routes with handlers, and how they are served.
@@ -146,6 +149,45 @@ impl App {
         self
     }
 
+    /// Records every ticket to this file, which is replaced: what arrived, when, and what was
+    /// answered. [`App::replay`] runs it again. Only in [`Order::Arrival`](crate::Order::Arrival).
+    ///
+    /// The file holds whole requests, and the secret that
+    /// [`unique_id`](crate::Transaction::unique_id) follows from: keep it as you keep sessions.
+    /// docs/replay.md says what it costs and how to use it.
+    pub fn record(mut self, file: impl Into<PathBuf>) -> Self {
+        self.settings.record = Some(file.into());
+        self
+    }
+
+    /// The most bytes that a recording gets; 4 GiB by default. Then it stops, and the server goes
+    /// on.
+    pub fn record_limit(mut self, bytes: u64) -> Self {
+        self.settings.record_limit = bytes;
+        self
+    }
+
+    /// What a recording says about the program that wrote it: its name and version, say. By default
+    /// the name by which it was started.
+    pub fn program(mut self, name_and_version: impl Into<String>) -> Self {
+        self.settings.program = Some(name_and_version.into());
+        self
+    }
+
+    /// Opens a recording, to run this application's handlers on its tickets, without sockets.
+    ///
+    /// # Errors
+    /// When a route is wrong, or the file is no recording that can be read here.
+    ///
+    /// # Examples
+    /// See docs/replay.md.
+    pub fn replay(self, file: impl Into<PathBuf>) -> Result<Replay> {
+        match self.mistake {
+            Some(mistake) => Err(mistake),
+            None => Replay::open(self.router, file.into()),
+        }
+    }
+
     /// The most connections at a time; 10,000 by default. Further ones wait to be accepted.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections;
@@ -163,6 +205,10 @@ impl App {
         }
         if self.settings.max_connections == 0 {
             return Err(Error::new(ErrorKind::Config, "max_connections must be at least 1"));
+        }
+        if self.settings.record.is_some() && !self.executor.is_arrival() {
+            let text = "a recording can be replayed in arrival order only: set Order::Arrival";
+            return Err(Error::new(ErrorKind::Config, text));
         }
         let unknown = |e: std::io::Error| {
             let text = "cannot resolve the address to listen on";
@@ -188,11 +234,18 @@ impl App {
         let listener = reactor.listen(address)?;
         let local = listener.address().map_err(|e| Error::io("no local address", e))?;
         let mut event_loop = Loop::with_reactor(executor.build_for_loop()?, reactor);
+        let recorder = match &self.settings.record {
+            None => None,
+            Some(file) => Some(record(file, &self.settings, event_loop.executor())?),
+        };
+        if let Some(recorder) = &recorder {
+            event_loop.record(recorder.clone());
+        }
         let home = event_loop.home();
         let wake = std::sync::Arc::clone(event_loop.reactor().wake_up());
         let connections = Connections::new(listener, self.router, self.settings, home, wake);
         event_loop.serve(Box::new(connections));
-        Ok(Server { event_loop, local })
+        Ok(Server { event_loop, local, recorder })
     }
 }
 
@@ -202,12 +255,44 @@ impl fmt::Debug for App {
     }
 }
 
+/// Starts the recording of an executor's tickets.
+fn record(file: &Path, settings: &Settings, executor: &Executor) -> Result<Recorder> {
+    let started_as = || std::env::args_os().next().map(|name| name.to_string_lossy().into_owned());
+    let header = Header {
+        written_by: env!("CARGO_PKG_VERSION").to_owned(),
+        program: settings.program.clone().or_else(started_as).unwrap_or_default(),
+        seed: executor.core().seed,
+        wall_ns: wall_ns(),
+        threads: executor.threads() as u32,
+    };
+    Recorder::create(file, &header, settings.record_limit)
+}
+
+/// The recording of a server, see [`App::record`].
+#[derive(Debug, Clone)]
+pub struct Recording(Recorder);
+
+impl Recording {
+    /// Why it has stopped before the server, if it has. What was recorded before can be replayed.
+    #[must_use]
+    pub fn stopped(&self) -> Option<String> {
+        self.0.stopped()
+    }
+
+    /// The bytes in the file.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.0.written()
+    }
+}
+
 /// An application that listens.
 #[must_use = "nothing is answered before `run`"]
 #[derive(Debug)]
 pub struct Server {
     event_loop: Loop,
     local: SocketAddr,
+    recorder: Option<Recorder>,
 }
 
 impl Server {
@@ -223,6 +308,12 @@ impl Server {
         self.event_loop.handle()
     }
 
+    /// The recording, if there is one.
+    #[must_use]
+    pub fn recording(&self) -> Option<Recording> {
+        self.recorder.clone().map(Recording)
+    }
+
     /// The loop itself: timers and callbacks can be added before it runs.
     pub fn event_loop(&mut self) -> &mut Loop {
         &mut self.event_loop
@@ -235,7 +326,7 @@ impl Server {
     /// When polling fails or the signal handlers cannot be set.
     pub fn run(mut self) -> Result<()> {
         self.event_loop.stop_on_signals()?;
-        self.event_loop.run()
+        self.run_until_stopped()
     }
 
     /// As [`Server::run`], without touching the process's signal handlers.
@@ -243,6 +334,10 @@ impl Server {
     /// # Errors
     /// When polling fails.
     pub fn run_until_stopped(mut self) -> Result<()> {
-        self.event_loop.run()
+        let ended = self.event_loop.run();
+        if let Some(recorder) = self.recorder {
+            recorder.finish();
+        }
+        ended
     }
 }

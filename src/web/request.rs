@@ -20,6 +20,10 @@ impl Request {
         Self { message, params }
     }
 
+    pub(super) fn message(&self) -> &Message {
+        &self.message
+    }
+
     /// The method.
     #[must_use]
     pub fn method(&self) -> &Method {

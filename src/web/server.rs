@@ -14,18 +14,18 @@
 //! next turn, and written together.
 
 use super::{
+    call::{Call, find},
     connection::{Connection, InFlight, OUT_BYTES, Stage},
-    handler::Handler,
-    request::Request,
     response::Response,
-    router::{Found, Route, Router},
+    router::Router,
 };
 use crate::event_loop::{
-    Service, Turn,
+    Mailbox, Service, Turn,
     reactor::{Listener, ReadEnd, Ready, WakeUp},
 };
 use crate::executor::job::{Ended, Handled, How, Job, Kind, Verdict};
-use crate::http::{self as wire, Decoded, Limits, Message};
+use crate::http::{self as wire, Decoded, Limits};
+use crate::recording::Entry;
 use crate::sync::wall_clock;
 use crate::transaction::{
     Snapshot, Transaction,
@@ -35,7 +35,7 @@ use crate::transaction::{
 use ::http::{Method, StatusCode};
 use crossbeam_queue::SegQueue;
 use slab::Slab;
-use std::{any::Any, fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 /// The most connections accepted in one turn.
 const ACCEPT_AT_ONCE: usize = 128;
@@ -53,6 +53,12 @@ pub(super) struct Settings {
     pub(super) log_is_set: bool,
     /// How long a handler may take to commit, waiting included.
     pub(super) deadline_ns: Option<u64>,
+    /// The file of the recording.
+    pub(super) record: Option<PathBuf>,
+    /// The most bytes of the recording.
+    pub(super) record_limit: u64,
+    /// What the recording says about the program.
+    pub(super) program: Option<String>,
 }
 
 impl Default for Settings {
@@ -63,6 +69,9 @@ impl Default for Settings {
             max_connections: 10_000,
             log_is_set: false,
             deadline_ns: None,
+            record: None,
+            record_limit: 4 << 30,
+            program: None,
         }
     }
 }
@@ -85,7 +94,7 @@ pub(super) struct Connections {
     listener: Option<Listener>,
     router: Router,
     settings: Settings,
-    home: Arc<dyn Home>,
+    home: Arc<Mailbox>,
     post: Arc<Post>,
     connections: Slab<Connection>,
     serials: u64,
@@ -111,7 +120,7 @@ impl Connections {
         listener: Listener,
         router: Router,
         settings: Settings,
-        home: Arc<dyn Home>,
+        home: Arc<Mailbox>,
         wake: Arc<WakeUp>,
     ) -> Self {
         Self {
@@ -202,17 +211,15 @@ impl Connections {
                         since_ns: turn.now_ns,
                     };
                     match find(&self.router, message) {
-                        Ok((route, request)) => {
+                        Ok(call) => {
                             let job = RequestJob {
-                                route,
-                                request,
+                                call,
                                 home: Arc::clone(&self.home),
                                 post: Arc::clone(&self.post),
                                 key,
                                 serial: connection.serial,
                                 cancel: connection.next_cancel(),
-                                found: None,
-                                response: None,
+                                ticket: 0,
                             };
                             connection.in_flight = Some(ask);
                             connection.queued = true;
@@ -392,16 +399,6 @@ impl Service for Connections {
     }
 }
 
-/// The route and the request, or the answer that needs no handler.
-fn find(router: &Router, message: Message) -> Result<(Arc<Route>, Request), Response> {
-    match router.find(message.method(), message.path()) {
-        Found::Route(route, params) => Ok((Arc::clone(route), Request::new(message, params))),
-        Found::Nothing => Err(Response::error(StatusCode::NOT_FOUND, "not found")),
-        Found::WrongMethod(allow) => Err(Response::method_not_allowed(allow)),
-        Found::BadPath => Err(Response::error(StatusCode::BAD_REQUEST, "path is not UTF-8")),
-    }
-}
-
 /// Renews the text of the Date header once a second.
 fn refresh(date: &mut (u64, String), now_ns: u64) {
     let second = now_ns / 1_000_000_000;
@@ -412,34 +409,27 @@ fn refresh(date: &mut (u64, String), now_ns: u64) {
 
 /// A request as a job.
 struct RequestJob {
-    route: Arc<Route>,
-    request: Request,
-    home: Arc<dyn Home>,
+    call: Call,
+    home: Arc<Mailbox>,
     post: Arc<Post>,
     key: usize,
     serial: u64,
     cancel: Arc<Cancel>,
-    found: Option<Box<dyn Any + Send>>,
-    response: Option<Response>,
-}
-
-impl RequestJob {
-    fn handler(&self) -> &Handler {
-        &self.route.handler
-    }
+    /// Known while a recording is written.
+    ticket: u64,
 }
 
 impl Job for RequestJob {
     fn handled(&self) -> &Arc<Handled> {
-        &self.route.handled
+        self.call.handled()
     }
 
     fn kind(&self) -> Kind {
-        self.handler().kind()
+        self.call.kind()
     }
 
     fn home(&self) -> Option<Arc<dyn Home>> {
-        Some(Arc::clone(&self.home))
+        Some(self.home.home_of(self.ticket))
     }
 
     fn may_be_refused(&self) -> bool {
@@ -451,26 +441,32 @@ impl Job for RequestJob {
     }
 
     fn view(&mut self, view: &Snapshot) {
-        match self.handler().view(view, &self.request) {
-            Ok(response) => self.response = Some(response),
-            Err(found) => self.found = Some(found),
-        }
+        self.call.view(view);
     }
 
     fn attempt(&mut self, tx: &Transaction) -> Verdict {
-        let (response, verdict) = self.handler().attempt(tx, &self.request, self.found.as_ref());
-        self.response = Some(response);
-        verdict
+        self.call.attempt(tx)
+    }
+
+    fn admitted(&mut self, ticket: u64, now_ns: u64) {
+        if let Some(recorder) = self.home.recorder() {
+            self.ticket = ticket;
+            recorder.push(self.call.admission(ticket, now_ns));
+        }
     }
 
     fn ended(&mut self, ended: Ended) {
-        let response = match (ended.how, self.response.take()) {
-            (How::Done, Some(response)) => response,
-            (How::Refused, _) => Response::error(StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
-            (How::TakenBack(_), _) => Response::error(StatusCode::SERVICE_UNAVAILABLE, "too late"),
-            _ => Response::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
-        };
-        let (key, serial, version) = (self.key, self.serial, ended.version);
+        let Ended { version, how, .. } = ended;
+        let taken_back = matches!(how, How::TakenBack(_));
+        let response = self.call.answer(how);
+        // One that was refused has no ticket.
+        if let Some(recorder) = self.home.recorder().filter(|_| self.ticket != 0) {
+            recorder.push(match taken_back {
+                true => Entry::TakenBack { ticket: self.ticket },
+                false => self.call.answered(self.ticket, version, &response),
+            });
+        }
+        let (key, serial) = (self.key, self.serial);
         self.post.answers.push(Answer { key, serial, response, version });
         self.post.wake.wake();
     }

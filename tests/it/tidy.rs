@@ -11,18 +11,30 @@ use std::{
 const LAYERS: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("error", &[]),
+    ("varint", &[]),
     ("http", &["error"]),
-    ("conflict_log", &["sync", "error"]),
+    ("conflict_log", &["sync", "error", "varint"]),
     ("conflict_report", &["error", "conflict_log"]),
+    ("recording", &["sync", "error", "varint"]),
     ("cell", &["sync"]),
     ("transaction", &["sync", "error", "cell"]),
     ("collections", &["error", "cell", "transaction"]),
     ("executor", &["sync", "error", "cell", "transaction", "conflict_log"]),
-    ("event_loop", &["sync", "error", "cell", "transaction", "executor"]),
+    ("event_loop", &["sync", "error", "cell", "transaction", "executor", "recording"]),
     ("probe", &["cell", "transaction"]),
     (
         "web",
-        &["sync", "error", "http", "cell", "transaction", "executor", "event_loop", "conflict_log"],
+        &[
+            "sync",
+            "error",
+            "http",
+            "cell",
+            "transaction",
+            "executor",
+            "event_loop",
+            "conflict_log",
+            "recording",
+        ],
     ),
 ];
 /// Public names at the root, and the module that each belongs to.
@@ -207,6 +219,8 @@ fn planted_faults_are_found() {
     planted("src/cell/a.rs", "use crate::Transaction;", "cell uses transaction");
     planted("src/executor/a.rs", "fn f() { crate::web::App::new(); }", "executor uses web");
     planted("src/event_loop/a.rs", "use crate::http::Decoder;", "event_loop uses http");
+    planted("src/recording/a.rs", "use crate::web::App;", "recording uses web");
+    planted("src/executor/a.rs", "use crate::recording::Entry;", "executor uses recording");
     planted("src/helpers/a.rs", "", "no place in the layers");
     planted("src/web/a.rs", "use mio::Poll;", "mio outside");
     planted("src/http/a.rs", "use std::net::TcpStream;", "I/O or a clock");

@@ -9,10 +9,10 @@
 
 mod astar;
 mod bank;
-mod client;
+pub(crate) mod client;
 mod counter;
 mod held;
-mod history;
+pub(crate) mod history;
 mod pipeline;
 mod refusals;
 mod stopping;

@@ -1,6 +1,6 @@
 //! The map and its players against a plain one, with paths judged by Dijkstra's algorithm.
 
-use super::history::{Message, Model, Random, Told, check};
+use super::history::{Message, Model, Random, Told, check, check_recorded};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -291,4 +291,9 @@ fn astar_with_a_cell_for_each_tile() {
 #[test]
 fn astar_that_searches_inside_the_transaction() {
     check_cells(&["--naive"], 40);
+}
+
+#[test]
+fn astar_in_arrival_order_is_recorded_and_replayed() {
+    check_recorded(&["--map", &SIZE.to_string()], World::new(), 43);
 }

@@ -1,6 +1,6 @@
 //! The bank against a vector of balances.
 
-use super::history::{Message, Model, Random, Told, check};
+use super::history::{Message, Model, Random, Told, check, check_recorded};
 use serde_json::json;
 
 /// Few accounts, so that transfers meet.
@@ -169,4 +169,10 @@ fn bank_answers_as_if_one_by_one() {
         let model = Bank { balances: vec![START; ACCOUNTS] };
         check(&["--accounts", &ACCOUNTS.to_string(), "--threads", threads], model, seed);
     }
+}
+
+#[test]
+fn bank_in_arrival_order_is_recorded_and_replayed() {
+    let model = Bank { balances: vec![START; ACCOUNTS] };
+    check_recorded(&["--accounts", &ACCOUNTS.to_string()], model, 24);
 }

@@ -131,14 +131,14 @@ impl Drop for Server {
 }
 
 /// One request in the usual form.
-pub(super) fn request(method: &str, target: &str, body: &str) -> Vec<u8> {
+pub(crate) fn request(method: &str, target: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     let length = if length > 0 { format!("Content-Length: {length}\r\n") } else { String::new() };
     format!("{method} {target} HTTP/1.1\r\nHost: wire\r\n{length}\r\n{body}").into_bytes()
 }
 
 /// One connection.
-pub(super) struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     /// What has been received beyond the last answer.
     input: Vec<u8>,
@@ -146,7 +146,7 @@ pub(super) struct Client {
 
 impl Client {
     #[track_caller]
-    pub(super) fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the server accepts");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_read_timeout(Some(HUNG)).expect("a read timeout");
@@ -155,7 +155,7 @@ impl Client {
     }
 
     /// Sends bytes; whether the server still took them.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
         match self.stream.write_all(bytes) {
             Ok(()) => true,
             Err(e) if is_closed(e.kind()) => false,
@@ -165,7 +165,7 @@ impl Client {
 
     /// The next answer; `None` when the server closed between answers. `head_only` is for HEAD.
     /// Anything else than a whole, well-formed answer is an error.
-    pub(super) fn receive(&mut self, head_only: bool) -> Result<Option<Answer>, String> {
+    pub(crate) fn receive(&mut self, head_only: bool) -> Result<Option<Answer>, String> {
         let mut piece = [0; 16 * 1024];
         loop {
             if let Some((answer, length)) = Answer::parse(&self.input, head_only)? {
@@ -190,7 +190,7 @@ impl Client {
 
     /// Sends one request and waits for its answer, which must come.
     #[track_caller]
-    pub(super) fn ask(&mut self, method: &str, target: &str, body: &str) -> Answer {
+    pub(crate) fn ask(&mut self, method: &str, target: &str, body: &str) -> Answer {
         let sent = request(method, target, body);
         self.send(&sent);
         self.answer(method == "HEAD", &sent)
@@ -198,7 +198,7 @@ impl Client {
 
     /// The answer to bytes that were sent.
     #[track_caller]
-    pub(super) fn answer(&mut self, head_only: bool, sent: &[u8]) -> Answer {
+    pub(crate) fn answer(&mut self, head_only: bool, sent: &[u8]) -> Answer {
         match self.receive(head_only) {
             Ok(Some(answer)) => answer,
             Ok(None) => panic!("closed instead of an answer to {}", shown(sent)),
@@ -229,12 +229,12 @@ pub(super) fn shown(bytes: &[u8]) -> String {
 
 /// One whole answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     fields: Vec<(String, String)>,
     /// What Content-Length says; 0 without it.
     pub(super) length: usize,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     pub(super) version: Option<u64>,
 }
 

@@ -1,6 +1,6 @@
 //! The counter against a number: the answers are 1, 2, 3 ... without a gap or a repeat.
 
-use super::history::{Message, Model, Random, Told, check};
+use super::history::{Message, Model, Random, Told, check, check_recorded};
 use serde_json::json;
 
 #[derive(Debug, Clone, Copy)]
@@ -65,4 +65,9 @@ fn counter_counts_without_a_gap() {
     for (threads, seed) in [("1", 11), ("2", 12), ("4", 13)] {
         check(&["--threads", threads], Counter::default(), seed);
     }
+}
+
+#[test]
+fn counter_in_arrival_order_is_recorded_and_replayed() {
+    check_recorded(&[], Counter::default(), 14);
 }

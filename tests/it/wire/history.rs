@@ -1,6 +1,6 @@
 //! Runs many clients, records what they saw, and looks for one order that explains it all.
 
-use super::client::{Client, Server, request};
+use super::client::{Client, Server, ends, request};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -27,10 +27,10 @@ fn stamp() -> u64 {
 }
 
 /// Numbers that look random and are the same for the same seed (splitmix64).
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64, stream: usize) -> Self {
+    pub(crate) fn new(seed: u64, stream: usize) -> Self {
         let mut random = Self(seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ stream as u64);
         random.next();
         random
@@ -45,11 +45,11 @@ impl Random {
     }
 
     /// From 0 up to below `n`.
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 }
@@ -164,6 +164,27 @@ pub(super) fn check<M: Model>(flags: &[&str], mut model: M, usual_seed: u64) {
     history.sort_by_key(|e| (e.version, !e.changed));
     replay(&mut model, &history, &run);
     assert_outcomes::<M>(&history, &run);
+}
+
+/// The same in arrival order, recorded: then the recording is replayed by the same program, which
+/// has to find no difference, on any number of threads.
+#[track_caller]
+pub(super) fn check_recorded<M: Model>(flags: &[&str], model: M, seed: u64) {
+    let name = format!("txloop-{}-{}-{seed}.record", std::process::id(), M::EXAMPLE);
+    let file = std::env::temp_dir().join(name);
+    let file = file.to_str().expect("a path in UTF-8");
+    let order = ["--order", "arrival", "--threads", "2", "--record", file];
+    check(&[flags, &order].concat(), model, seed);
+    for threads in ["1", "2", "4"] {
+        let replayed =
+            ends(M::EXAMPLE, &[flags, &["--replay", file, "--threads", threads]].concat());
+        let said = String::from_utf8_lossy(&replayed.stdout);
+        assert_eq!(replayed.status.code(), Some(0), "on {threads}: {said}");
+        // One line: nothing was left out, not compared, or done by anybody else.
+        assert_eq!(said.lines().count(), 1, "on {threads}: {said}");
+        assert!(said.starts_with("replayed ") && said.contains(", 0 differ"), "{said}");
+    }
+    std::fs::remove_file(file).expect("it was there");
 }
 
 fn drive<M: Model>(address: SocketAddr, seed: u64, run: &str) -> Vec<Exchange<M::Ask>> {

@@ -1,11 +1,12 @@
-//! Integers of variable length: seven bits a byte, the lowest first, the high bit says "more".
+//! Integers of variable length: seven bits a byte, the lowest first, the high bit says "more". The
+//! alphabet of the conflict log and of recordings.
 
 /// The longest encoding of a `u64`, in bytes.
-pub(super) const MAX_LEN: usize = 10;
+pub(crate) const MAX_LEN: usize = 10;
 
 /// Appends `value`.
 #[inline]
-pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -15,51 +16,56 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
 
 /// Appends the difference from `base` to `value`, small either way; any pair of values works.
 #[inline]
-pub(super) fn put_delta(out: &mut Vec<u8>, base: u64, value: u64) {
+pub(crate) fn put_delta(out: &mut Vec<u8>, base: u64, value: u64) {
     let delta = value.wrapping_sub(base) as i64;
     put(out, ((delta << 1) ^ (delta >> 63)) as u64);
 }
 
 /// Appends a text: its length in bytes, then the bytes.
-pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
-    put(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_bytes(out, text.as_bytes());
+}
+
+/// Appends bytes: how many, then the bytes.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
 }
 
 /// Reads bytes that anybody may have written. Every method answers `None` past the end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// How many bytes are left.
-    pub(super) const fn left(&self) -> usize {
+    pub(crate) const fn left(&self) -> usize {
         self.rest.len()
     }
 
-    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(count)?;
         self.rest = rest;
         Some(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.rest.split_first_chunk::<N>()?;
         self.rest = rest;
         Some(*taken)
     }
 
-    pub(super) fn byte(&mut self) -> Option<u8> {
+    pub(crate) fn byte(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
     /// A `u64`; `None` also for an encoding that does not fit.
-    pub(super) fn varint(&mut self) -> Option<u64> {
+    pub(crate) fn varint(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for position in 0..MAX_LEN {
             let byte = self.byte()?;
@@ -76,21 +82,26 @@ impl<'a> Cursor<'a> {
     }
 
     /// A `u32`; `None` also for a larger number.
-    pub(super) fn varint_u32(&mut self) -> Option<u32> {
+    pub(crate) fn varint_u32(&mut self) -> Option<u32> {
         u32::try_from(self.varint()?).ok()
     }
 
     /// The value whose difference from `base` was written by [`put_delta`].
-    pub(super) fn delta(&mut self, base: u64) -> Option<u64> {
+    pub(crate) fn delta(&mut self, base: u64) -> Option<u64> {
         let folded = self.varint()?;
         let delta = (folded >> 1) ^ (folded & 1).wrapping_neg();
         Some(base.wrapping_add(delta))
     }
 
     /// A text; bytes that are not UTF-8 become replacement characters.
-    pub(super) fn text(&mut self) -> Option<String> {
+    pub(crate) fn text(&mut self) -> Option<String> {
+        self.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// What was written by [`put_bytes`].
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.varint()?).ok()?;
-        Some(String::from_utf8_lossy(self.take(length)?).into_owned())
+        self.take(length)
     }
 }
 

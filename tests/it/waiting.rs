@@ -1,0 +1,52 @@
+//! Read-only handlers that wait with `Snapshot::retry` while others write what they wait for.
+
+use crate::wire::client::Client;
+use std::thread;
+use txloop::{App, Order, Request, Response, Snapshot, TVar, write};
+
+/// What the cell is counted up to.
+const LAST: u64 = 3_000;
+/// Readers at a time, and how often each waits.
+const READERS: u64 = 4;
+const WAITS: u64 = 200;
+
+#[test]
+fn readers_that_wait_under_a_busy_writer_are_answered() {
+    for (order, threads) in [(Order::Arrival, 1), (Order::Arrival, 3), (Order::Commit, 3)] {
+        let count = TVar::new(0_u64);
+        let (seen, counted) = (count.clone(), count);
+        let app = App::new()
+            .get("/wait/{n}", move |s: &Snapshot, req: &Request| {
+                let n = req.param_number("n")?;
+                if *s.get(&seen) < n {
+                    s.retry();
+                }
+                Ok::<_, Response>(s.get(&seen).to_string())
+            })
+            .post("/count", write(move |tx, _| tx.modify(&counted, |n| *n += 1)));
+        let server = app.order(order).threads(threads).listen("127.0.0.1:0").expect("a port");
+        let (address, handle) = (server.local_addr(), server.handle());
+        thread::scope(|scope| {
+            scope.spawn(|| server.run_until_stopped().expect("the server runs"));
+            let reader = |offset| {
+                scope.spawn(move || {
+                    let mut client = Client::connect(address);
+                    for wait in 0..WAITS {
+                        let n = wait * (LAST / WAITS) + offset;
+                        let answer = client.ask("GET", &format!("/wait/{n}"), "");
+                        assert_eq!(answer.status, 200, "{order:?} on {threads}");
+                        let seen: u64 = String::from_utf8_lossy(&answer.body).parse().expect("n");
+                        assert!(seen >= n, "{seen} after waiting for {n}");
+                    }
+                })
+            };
+            let readers: Vec<_> = (0..READERS).map(reader).collect();
+            let mut client = Client::connect(address);
+            for _ in 0..LAST {
+                assert_eq!(client.ask("POST", "/count", "").status, 204);
+            }
+            readers.into_iter().for_each(|reader| reader.join().expect("answered"));
+            handle.stop();
+        });
+    }
+}
