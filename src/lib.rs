@@ -93,6 +93,8 @@ mod web;
 pub use cell::{MAX_VIEWS, Memory, TVar, memory};
 pub use collections::{NewestFirst, TCounter, TLog, TMax, TMin};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(not(loom))]
+pub use transaction::{Holder, holding_for};
 pub use transaction::{MAX_PARKED, Parked, Read, Rng, Snapshot, Transaction, parked_for};
 
 #[cfg(not(loom))]

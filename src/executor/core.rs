@@ -50,11 +50,12 @@ const READY_PAUSE: Duration = Duration::from_micros(20);
 pub(crate) struct Limits {
     pub(crate) under_way: usize,
     pub(crate) old_bytes: usize,
+    pub(crate) input_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { under_way: 100_000, old_bytes: 1 << 30 }
+        Self { under_way: 100_000, old_bytes: 1 << 30, input_bytes: 256 << 20 }
     }
 }
 
@@ -83,6 +84,8 @@ pub(crate) struct Core {
     outstanding: CachePadded<AtomicUsize>,
     ready: CachePadded<AtomicUsize>,
     parked: AtomicUsize,
+    /// Of the jobs that have not been dropped.
+    input_bytes: CachePadded<AtomicUsize>,
     sleeping: CachePadded<AtomicUsize>,
     sleepers: SegQueue<usize>,
     workers: Vec<Sleeper>,
@@ -202,6 +205,7 @@ impl Core {
             outstanding: CachePadded::new(AtomicUsize::new(0)),
             ready: CachePadded::new(AtomicUsize::new(0)),
             parked: AtomicUsize::new(0),
+            input_bytes: CachePadded::new(AtomicUsize::new(0)),
             sleeping: CachePadded::new(AtomicUsize::new(0)),
             sleepers: SegQueue::new(),
             workers: unparkers.into_iter().map(Sleeper::new).collect(),
@@ -227,6 +231,7 @@ impl Core {
     /// Ends a job that may be refused, if there is too much under way; else gives it back.
     pub(crate) fn refuse_if_full(&self, mut job: Box<dyn Job>) -> Option<Box<dyn Job>> {
         let full = self.under_way() >= self.limits.under_way
+            || self.input_bytes() >= self.limits.input_bytes
             || STORE.memory().bytes() > self.limits.old_bytes;
         if !full || !job.may_be_refused() {
             return Some(job);
@@ -259,6 +264,26 @@ impl Core {
         rests
     }
 
+    /// How many bytes the jobs hold that were given with them.
+    pub(crate) fn input_bytes(&self) -> usize {
+        self.input_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts what a job holds.
+    fn takes_input(&self, bytes: usize) {
+        // Most have none, and share no line for it. Relaxed, as in `gave_back_input`: a figure.
+        if bytes != 0 {
+            self.input_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts it no longer.
+    pub(crate) fn gave_back_input(&self, bytes: usize) {
+        if bytes != 0 {
+            self.input_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
     /// Counts something that has to end before the workers may.
     pub(crate) fn accepted(&self) {
         // Relaxed: a task is handed over by a queue.
@@ -267,8 +292,11 @@ impl Core {
 
     /// A task around a job, not accepted yet.
     pub(crate) fn task(self: &Arc<Self>, job: Box<dyn Job>, now_ns: u64) -> Box<Task> {
+        let input_bytes = job.input_bytes();
+        self.takes_input(input_bytes);
         Box::new(Task {
             job,
+            input_bytes,
             core: Arc::clone(self),
             ticket: 0,
             now_ns,

@@ -13,6 +13,7 @@ use crate::conflict_log::Outcome as Booked;
 use crate::transaction::{
     attempt::Attempt,
     commit::{self, Hold, Outcome},
+    holder,
     run::{Ran, attempt_once},
     view::Mode,
 };
@@ -39,7 +40,9 @@ impl Runner {
     /// Runs a task to its end while holding the baton. Nothing of the task is dropped here.
     pub(super) fn write_alone(&mut self, hold: &mut Hold, mut task: Box<Task>) -> u64 {
         let attempt = self.begin(&mut task);
+        holder::runs(task.job.handled().label, task.began_ns);
         let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Alone);
+        holder::ran();
         let mut now = self.ran(&mut task);
         if self.core.threads > 1 {
             self.core.ledger.held(&task);

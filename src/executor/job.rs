@@ -99,6 +99,10 @@ pub(crate) trait Job: Send {
     fn attempt(&mut self, _tx: &Transaction) -> Verdict {
         Verdict::Commit
     }
+    /// How many bytes were given with it, and are held as long as it is.
+    fn input_bytes(&self) -> usize {
+        0
+    }
     /// Whether it may be refused when there is too much under way.
     fn may_be_refused(&self) -> bool {
         false
@@ -120,6 +124,8 @@ pub(crate) trait Job: Send {
 pub(crate) struct Task {
     pub(crate) job: Box<dyn Job>,
     pub(crate) core: Arc<Core>,
+    /// See [`Job::input_bytes`].
+    pub(super) input_bytes: usize,
     pub(crate) ticket: u64,
     /// The wall clock at its admission.
     pub(crate) now_ns: u64,
@@ -176,6 +182,12 @@ impl Task {
             core.task_ended();
         }
         core.wake_for_deferred();
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.core.gave_back_input(self.input_bytes);
     }
 }
 

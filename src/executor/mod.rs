@@ -105,6 +105,15 @@ impl ExecutorBuilder {
         self
     }
 
+    /// The most bytes of request bodies under way with which new transactions are taken; 256 MiB by
+    /// default. At or above it they are refused as by [`ExecutorBuilder::max_under_way`]. Bodies
+    /// that are still being read are bounded by [`App::max_body`](crate::App::max_body) and the
+    /// number of connections.
+    pub fn max_input_bytes(mut self, bytes: usize) -> Self {
+        self.limits.input_bytes = bytes;
+        self
+    }
+
     /// Writes a conflict log to this file, which is replaced. Read it with `stm-log`.
     pub fn log(mut self, file: impl Into<PathBuf>) -> Self {
         self.log = Some(file.into());
@@ -301,7 +310,8 @@ impl Executor {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let (under_way, parked) = (self.core.under_way(), self.core.parked());
-        Stats { under_way, parked, ..self.core.ledger.stats() }
+        let input_bytes = self.core.input_bytes();
+        Stats { under_way, parked, input_bytes, ..self.core.ledger.stats() }
     }
 
     /// Does not wait for the threads any more when dropped.

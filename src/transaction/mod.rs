@@ -9,6 +9,8 @@ pub(crate) mod cancel;
 pub(crate) mod choice;
 pub(crate) mod commit;
 pub(crate) mod conflict;
+#[cfg(not(loom))]
+pub(crate) mod holder;
 pub(crate) mod inputs;
 #[cfg(all(test, loom))]
 mod models;
@@ -38,6 +40,8 @@ pub(crate) mod sink {
 pub(crate) mod snapshot;
 pub(crate) mod view;
 
+#[cfg(not(loom))]
+pub use holder::{Holder, holding_for};
 pub use inputs::Rng;
 pub use parked::{MAX_PARKED, Parked, parked_for};
 #[cfg(not(loom))]

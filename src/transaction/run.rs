@@ -4,7 +4,7 @@ use super::{
     attempt::{self, Attempt, Spare},
     choice::Left,
     commit::{self, Outcome, Payload},
-    sink,
+    holder, sink,
     snapshot::Snapshot,
     view::{Mode, Transaction},
 };
@@ -154,7 +154,9 @@ pub fn irrevocably<R>(f: impl FnOnce(&Transaction) -> R) -> R {
     assert!(!ON_LOOP.get(), "a loop must not wait: give it to a thread of its own");
     let mut hold = commit::take_alone(STORE.watermark());
     let attempt = attempt::take().handler(Label::NONE, None, None, None).begin();
+    holder::runs(Label::NONE, now_ns());
     let (attempt, ran) = attempt_once(attempt, Mode::Irrevocable, f);
+    holder::ran();
     let (spare, result, version) = match ran {
         Ran::Answer(answer) => match hold.commit(attempt) {
             (spare, Outcome::Committed(version)) => (spare, Ok(answer), version),
@@ -368,7 +370,9 @@ fn run_alone<R, E>(
     let mut hold = commit::take_alone(first_snapshot);
     let attempt = spare.begin();
     let snapshot = attempt.view.snapshot();
+    holder::runs(Label::NONE, now_ns());
     let (attempt, ran) = attempt_once(attempt, Mode::Alone, f);
+    holder::ran();
     let (spare, ended) = match ran {
         Ran::Answer(Ok(answer)) => match hold.commit(attempt) {
             (spare, Outcome::Committed(version)) => (spare, Ok((Ok(answer), version))),

@@ -143,6 +143,28 @@ impl App {
         self
     }
 
+    /// The most requests whose handlers may be under way, parked ones included; 100,000 by default.
+    /// Further ones are answered 503.
+    pub fn max_under_way(mut self, requests: usize) -> Self {
+        self.executor = self.executor.max_under_way(requests);
+        self
+    }
+
+    /// The most bytes of old versions and dropped cells, see [`memory`](crate::memory), with which
+    /// requests are taken; 1 GiB by default. Above it they are answered 503.
+    pub fn max_old_bytes(mut self, bytes: usize) -> Self {
+        self.executor = self.executor.max_old_bytes(bytes);
+        self
+    }
+
+    /// The most bytes of request bodies under way, see
+    /// [`ExecutorBuilder::max_input_bytes`](crate::ExecutorBuilder::max_input_bytes); 256 MiB by
+    /// default. At or above it requests are answered 503.
+    pub fn max_input_bytes(mut self, bytes: usize) -> Self {
+        self.executor = self.executor.max_input_bytes(bytes);
+        self
+    }
+
     /// In which order handlers take effect; [`Order::Commit`](crate::Order::Commit) by default.
     pub fn order(mut self, order: crate::Order) -> Self {
         self.executor = self.executor.order(order);

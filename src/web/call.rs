@@ -46,6 +46,11 @@ impl Call {
         self.route.handler.kind()
     }
 
+    /// How large its body is.
+    pub(super) fn input_bytes(&self) -> usize {
+        self.request.message().body().len()
+    }
+
     /// A run on a snapshot: the answer, or what a search found.
     pub(super) fn view(&mut self, view: &Snapshot) {
         self.views += 1;

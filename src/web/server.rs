@@ -432,6 +432,10 @@ impl Job for RequestJob {
         Some(self.home.home_of(self.ticket))
     }
 
+    fn input_bytes(&self) -> usize {
+        self.call.input_bytes()
+    }
+
     fn may_be_refused(&self) -> bool {
         true
     }

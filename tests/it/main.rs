@@ -5,6 +5,7 @@ mod cells;
 mod edges;
 mod folds;
 mod futures;
+mod limits;
 mod loops;
 mod opacity;
 mod programs;
