@@ -15,6 +15,7 @@ use super::{
     Order,
     arrival::Arrival,
     job::{Ended, How, Job, Kind, Task},
+    lane::{Lane, Laned},
     ledger::Ledger,
     schedule::{self, Class, Next},
     series::Series,
@@ -101,13 +102,6 @@ pub(crate) enum Queued {
     Series(Arc<dyn Series>),
 }
 
-/// What waits in the serial lane.
-pub(crate) enum Laned {
-    Task(Box<Task>),
-    Members(Arc<dyn Series>, Range<usize>),
-    Series(Arc<dyn Series>),
-}
-
 /// What a worker does next.
 pub(crate) enum Work {
     /// Run it.
@@ -124,43 +118,6 @@ pub(crate) enum Work {
     Turn,
     /// Take, one after another, what would conflict with itself; the lane is entered.
     InLane,
-}
-
-/// The serial lane: what would conflict with itself is run here by one worker at a time.
-#[derive(Default)]
-pub(crate) struct Lane {
-    queue: SegQueue<Laned>,
-    busy: AtomicBool,
-}
-
-impl Lane {
-    pub(crate) fn push(&self, queued: Laned) {
-        self.queue.push(queued);
-        // Pairs with the fence of `leave`.
-        fence(Ordering::SeqCst);
-    }
-
-    /// Whether somebody may enter and would find something.
-    fn is_open(&self) -> bool {
-        !self.queue.is_empty() && !self.busy.load(Ordering::Relaxed)
-    }
-
-    /// Enters, if nobody else is inside. Acquire: what ran here before happened before.
-    pub(crate) fn enter(&self) -> bool {
-        self.is_open() && !self.busy.swap(true, Ordering::Acquire)
-    }
-
-    /// The next one; for who has entered.
-    pub(crate) fn next(&self) -> Option<Laned> {
-        self.queue.pop()
-    }
-
-    /// Leaves. The caller looks at the queue once more: what was pushed meanwhile may have found
-    /// the lane busy.
-    pub(crate) fn leave(&self) {
-        self.busy.store(false, Ordering::Release);
-        fence(Ordering::SeqCst);
-    }
 }
 
 /// How a worker is woken.

@@ -11,6 +11,7 @@ mod core;
 mod heat;
 mod holding;
 pub(crate) mod job;
+mod lane;
 mod ledger;
 pub(crate) mod runner;
 pub(crate) mod schedule;

@@ -2,8 +2,9 @@
 
 use super::{
     arrival::Group,
-    core::{Core, Laned, MEMBERS, Work, contained_drop, task_in_lane},
+    core::{Core, MEMBERS, Work, contained_drop, task_in_lane},
     job::{Ended, How, Kind, Task, Verdict},
+    lane::Laned,
     schedule::{Class, Next},
     series::Series,
     transact::Panicked,
