@@ -10,6 +10,7 @@
 
 mod contest;
 mod handlers;
+mod latency;
 mod report;
 
 use contest::{Batch, LOCK_THREADS, ORDERS, Promise, compare, start};
@@ -28,18 +29,20 @@ pub(crate) type Mutex<T> = std::sync::Mutex<T>;
 type Test = fn(&Bench) -> Vec<Row>;
 
 /// Those that `--only` can name, and what their figures are.
-const TESTS: [(&str, Unit, Test); 5] = [
+const TESTS: [(&str, Unit, Test); 6] = [
     ("bodies", Unit::Speedup, bodies),
     ("counter", Unit::Speedup, counter),
     ("reads", Unit::Speedup, reads),
     ("transfers", Unit::Speedup, transfers),
     ("run_queue", Unit::NsPerCall, run_queue),
+    ("latency", Unit::P99Us, latency::latency),
 ];
 const HELP: &str = "\
 usage: cargo bench --bench executor -- [--quick] [--only NAME[,NAME]]
 
   --quick  3 rounds, 20 ms of plain time each, instead of 5 of 80 ms
-  --only   only these tests: bodies, counter, reads, transfers, run_queue
+  --only   only these tests: bodies, counter, reads, transfers, run_queue,
+           latency
   --help   this text
 
 Prints a table, and writes its rows, without those of earlier runs, to

@@ -51,6 +51,8 @@ pub(crate) enum Unit {
     /// How many times as fast as the plain loop.
     Speedup,
     NsPerCall,
+    /// The 99th percentile of the rounds, in microseconds.
+    P99Us,
 }
 
 /// A figure: the median of the rounds, with least and greatest.
@@ -64,6 +66,8 @@ pub(crate) struct Row {
     speedup_over_plain: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ns_per_call: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p99_us: Option<f64>,
     min: f64,
     max: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +93,7 @@ impl Row {
             who,
             speedup_over_plain: (unit == Unit::Speedup).then_some(median),
             ns_per_call: (unit == Unit::NsPerCall).then_some(median),
+            p99_us: (unit == Unit::P99Us).then_some(median),
             min,
             max,
             aborts_per_handler: aborts_per_handler.map(rounded),
@@ -99,9 +104,9 @@ impl Row {
 
     /// One line of the table.
     pub(crate) fn print(&self) {
-        let digits = if self.ns_per_call.is_some() { 0 } else { 3 };
-        let figures =
-            [self.speedup_over_plain.or(self.ns_per_call), Some(self.min), Some(self.max)];
+        let digits = if self.speedup_over_plain.is_some() { 3 } else { 0 };
+        let median = self.speedup_over_plain.or(self.ns_per_call).or(self.p99_us);
+        let figures = [median, Some(self.min), Some(self.max)];
         let [median, min, max] =
             figures.map(|figure| figure.map_or_else(dash, |n| format!("{n:.digits$}")));
         let aborts = self.aborts_per_handler.map_or_else(dash, |aborts| format!("{aborts:.4}"));
@@ -125,6 +130,7 @@ pub(crate) fn heading(unit: Unit) {
     let median = match unit {
         Unit::Speedup => "x plain",
         Unit::NsPerCall => "ns/call",
+        Unit::P99Us => "p99 us",
     };
     println!();
     let [aborts, threads] = ["aborts/handler", "threads"];
