@@ -23,3 +23,43 @@ pub fn collect() {
         crate::cell::deferred::settle();
     }
 }
+
+/// The interleaver, and what its tests have to know: see docs/mutations.md.
+#[cfg(txloop_check)]
+pub mod interleaved {
+    pub use crate::executor::check::Viewed;
+    pub use crate::sync::interleave::{Handle, Point, Ran, idle, pause, point, run, spawn, steps};
+    use crate::{TVar, Transaction, cell, sync::interleave};
+
+    /// The version that a transaction sees.
+    #[must_use]
+    pub fn snapshot_of(tx: &Transaction) -> u64 {
+        tx.snapshot_version()
+    }
+
+    /// The newest version of a cell; 0 if it was never written.
+    #[must_use]
+    pub fn version_of<T: Send + Sync + 'static>(var: &TVar<T>) -> u64 {
+        var.cell().version()
+    }
+
+    /// What the reaper does in production: frees, and runs what was put off.
+    pub fn reap() {
+        cell::deferred::adopt_thread();
+        cell::store::STORE.collect_idle();
+        if cell::deferred::pending() {
+            cell::deferred::settle();
+        }
+    }
+
+    /// Between two runs: frees all that can be, and forgets what was counted; no part of a
+    /// schedule.
+    pub fn rest() {
+        interleave::aside(|| {
+            for _ in 0..4 {
+                reap();
+            }
+            cell::store::STORE.forget_counts();
+        });
+    }
+}

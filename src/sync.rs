@@ -1,4 +1,5 @@
-//! The only door to atomics, locks, threads and clocks; loom's stand-ins under `cfg(loom)`.
+//! The only door to atomics, locks, threads and clocks; loom's stand-ins under `cfg(loom)`, those
+//! of the interleaver under `cfg(txloop_check)`.
 //!
 //! Everything that takes part in a protocol of docs/protocol.md is imported from here, so that the
 //! same code runs in production and in the models. Structures from crates (queues, padding,
@@ -31,7 +32,33 @@ macro_rules! global {
     };
 }
 
-pub(crate) use {const_fn, global};
+/// A place where the interleaver may let another thread go on: nothing at all without it.
+#[cfg(not(txloop_check))]
+macro_rules! point {
+    ($point:ident) => {};
+}
+#[cfg(txloop_check)]
+macro_rules! point {
+    ($point:ident) => {
+        $crate::sync::interleave::point($crate::sync::interleave::Point::$point)
+    };
+}
+
+/// Whether a planted fault is on: never without the interleaver, whose tests have to find each.
+#[cfg(not(txloop_check))]
+macro_rules! fault {
+    ($name:literal) => {
+        false
+    };
+}
+#[cfg(txloop_check)]
+macro_rules! fault {
+    ($name:literal) => {
+        $crate::sync::faults::is($name)
+    };
+}
+
+pub(crate) use {const_fn, fault, global, point};
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -51,8 +78,22 @@ pub(crate) use std::{
         Arc,
         atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     },
-    thread,
 };
+
+#[cfg(not(any(loom, txloop_check)))]
+pub(crate) use {
+    crossbeam_utils::sync::{Parker, Unparker},
+    std::thread,
+};
+
+#[cfg(txloop_check)]
+pub(crate) mod faults;
+#[cfg(txloop_check)]
+pub(crate) mod interleave;
+#[cfg(txloop_check)]
+pub(crate) mod stand_ins;
+#[cfg(txloop_check)]
+pub(crate) use stand_ins::{Parker, Unparker, thread};
 
 pub(crate) use lock::Mutex;
 pub(crate) use table::Table;
@@ -132,6 +173,10 @@ mod unsafe_cell {
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn now_ns() -> u64 {
     use std::{sync::OnceLock, time::Instant};
+    #[cfg(txloop_check)]
+    if let Some(now) = interleave::now_ns() {
+        return now;
+    }
     static START: OnceLock<Instant> = OnceLock::new();
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
@@ -154,5 +199,8 @@ pub(crate) fn spawn(
     name: &str,
     f: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name(name.to_owned()).spawn(f)
+    #[cfg(not(txloop_check))]
+    return thread::Builder::new().name(name.to_owned()).spawn(f);
+    #[cfg(txloop_check)]
+    thread::spawn(name, f)
 }

@@ -1,6 +1,7 @@
 //! What a scan of the slots found: the snapshots that may be in use, and who walks a chain.
 
 use super::slot::{IDLE, RANGE, Sighting};
+use crate::sync::fault;
 
 /// What a scan of the announcements found.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Active {
         if seen.announced == IDLE {
         } else if seen.announced & RANGE == 0 {
             self.exact.push(seen.announced);
-        } else {
+        } else if !fault!("prune-ignores-ranges") {
             self.range = self.range.min(seen.announced & !RANGE);
         }
     }
@@ -50,6 +51,9 @@ impl Active {
     /// Ends the scan.
     pub(super) fn sort(&mut self) {
         self.exact.sort_unstable();
+        if fault!("prune-misses-one") {
+            self.exact.pop();
+        }
     }
 
     /// The oldest snapshot that may be active; `u64::MAX` when none is.

@@ -59,13 +59,15 @@ pub(crate) fn push(item: Deferred) {
 mod queue {
     use super::Deferred;
     use crate::cell::store::STORE;
-    use crate::sync::{AtomicBool, AtomicU32, Ordering, fence, spawn};
+    use crate::sync::{
+        AtomicBool, AtomicU32, Ordering, fault, fence, point, spawn,
+        thread::{self, Thread},
+    };
     use crossbeam_queue::SegQueue;
     use std::{
         cell::Cell,
         panic::{AssertUnwindSafe, catch_unwind},
         sync::OnceLock,
-        thread::Thread,
         time::Duration,
     };
 
@@ -152,6 +154,10 @@ mod queue {
     }
 
     fn start_reaper() -> Option<Thread> {
+        if cfg!(txloop_check) {
+            // Its work is done by logical threads: see `probe::reap`.
+            return None;
+        }
         let reaper = spawn("txloop-reaper", || {
             adopt_thread();
             loop {
@@ -165,11 +171,11 @@ mod queue {
     fn reap() {
         match REAPER_STATE.load(Ordering::Relaxed) {
             ASLEEP => {
-                std::thread::park();
+                thread::park();
                 return;
             }
             // Whoever calls meanwhile leaves a token, which ends the nap at once.
-            NAPPING => std::thread::park_timeout(NAP),
+            NAPPING => thread::park_timeout(NAP),
             _ => {}
         }
         REAPER_STATE.store(UP, Ordering::Relaxed);
@@ -189,11 +195,13 @@ mod queue {
 
     fn drain() {
         while !QUEUE.is_empty() {
+            point!(Effect);
             // Acquire and Release: one drainer after the other, in order.
-            if DRAINING.swap(true, Ordering::Acquire) {
+            if DRAINING.swap(true, Ordering::Acquire) && !fault!("two-drainers") {
                 return;
             }
             while let Some(item) = QUEUE.pop() {
+                point!(Effect);
                 run(item);
             }
             DRAINING.store(false, Ordering::Release);

@@ -9,6 +9,7 @@ use super::{
     boxes::{Origin, Seen, Version},
     deferred,
 };
+use crate::sync::fault;
 use std::{any::Any, marker::PhantomData, sync::Arc};
 
 /// A way to combine a value with an operand: associative, and commutative for whoever wants
@@ -36,7 +37,12 @@ impl Fold {
     /// what lies between goes to `spill`. Runs the steps of users.
     pub(super) fn run(&self, old: Seen<'_>, own: &mut Version, spill: &mut Vec<Version>) {
         match self {
-            Fold::Merge(ops) => (ops.merge)(old, own),
+            Fold::Merge(ops) => {
+                (ops.merge)(old, own);
+                if fault!("fold-twice") {
+                    (ops.merge)(old, own);
+                }
+            }
             Fold::Later(later) => later.run(old, own, spill),
         }
     }

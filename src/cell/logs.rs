@@ -12,6 +12,7 @@ use super::{
     slot::{Announcement, Guard},
     store::Held,
 };
+use crate::sync::fault;
 use std::{cell::UnsafeCell, collections::HashMap, fmt, panic::Location};
 
 /// Up to this many entries a write log is searched from front to back; above it has an index.
@@ -84,7 +85,14 @@ impl ReadLog {
     pub(crate) fn validate(&self, snapshot: u64, _held: &Guard<Held>) -> Result<(), StaleRead> {
         // SAFETY: as in `push`.
         let reads = unsafe { &*self.reads() };
+        let snapshot = snapshot.saturating_sub(u64::from(fault!("validation-at-least")));
         match reads.cells.iter().position(|cell| cell.version() > snapshot) {
+            Some(at) if fault!("validation-skips-last") && at + 1 == reads.cells.len() => Ok(()),
+            Some(at)
+                if fault!("validation-one-late") && reads.cells[at].version() == snapshot + 1 =>
+            {
+                Ok(())
+            }
             None => Ok(()),
             Some(at) => {
                 let cell = reads.cells[at];
@@ -443,7 +451,9 @@ impl Writes {
                     self.undone.push(std::mem::replace(&mut self.entries[at].1, old));
                 }
                 Some(Replaced::Step(at)) => {
-                    if let Some(Fold::Later(later)) = self.fold_mut(at) {
+                    if let Some(Fold::Later(later)) = self.fold_mut(at)
+                        && !fault!("undone-step-stays")
+                    {
                         later.pop();
                     }
                 }

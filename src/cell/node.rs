@@ -23,7 +23,7 @@ use super::{
 };
 #[cfg(loom)]
 use crate::sync::UnsafeCell;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fault, fence, point};
 use std::{fmt, marker::PhantomData, ptr, ptr::NonNull};
 
 /// Set in `Header::label` while the cell waits in the second-look queue.
@@ -156,6 +156,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
 fn visible(header: &Header, view: &Announcement) -> *mut VersionHeader {
     // (R1) Acquire: if this is a version, the cell's number that goes with it is seen below.
     let head = header.head.load(Ordering::Acquire);
+    point!(Read);
     // (R2) Relaxed: ordered after R1 by its Acquire.
     if header.version.load(Ordering::Relaxed) <= view.snapshot() {
         head
@@ -181,6 +182,7 @@ fn walk(header: &Header, view: &Announcement) -> *mut VersionHeader {
             if version.version <= view.snapshot() {
                 return node;
             }
+            point!(Walk);
             node = version.next.load(Ordering::Acquire);
         }
     })
@@ -250,7 +252,7 @@ impl CellRef {
 
     /// The number of the newest version. Only the holder gets an answer that stays true.
     #[inline(always)]
-    pub(super) fn version(self) -> u64 {
+    pub(crate) fn version(self) -> u64 {
         self.header().version.load(Ordering::Relaxed)
     }
 
@@ -282,8 +284,14 @@ impl CellRef {
         unsafe { &*node }.next.store(head, Ordering::Relaxed);
         // Before the head, whose Release orders it: a reader that finds the new node finds the
         // new number too, and goes the slow way.
+        if fault!("number-after-head") {
+            header.head.store(node, Ordering::Release);
+            point!(Link);
+        }
         header.version.store(number, Ordering::Relaxed);
+        point!(Link);
         header.head.store(node, Ordering::Release);
+        point!(Link);
         // SAFETY: linked until the holder, which the caller is, unlinks it.
         unsafe { &*head }.size()
     }

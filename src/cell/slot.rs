@@ -11,7 +11,9 @@
 //! The steps are numbered in docs/protocol.md and cited as (B1), (B2), ... here.
 #![expect(unsafe_code, reason = "slot ownership: one of the four files of the cell module")]
 
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, const_fn, fence};
+use crate::sync::{
+    AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, const_fn, fault, fence, point,
+};
 use crossbeam_utils::CachePadded;
 use std::{
     cell::Cell,
@@ -171,12 +173,16 @@ impl Slot {
     pub(crate) fn announce(self, watermark: &AtomicU64) -> Announcement {
         // (B2) Any earlier watermark is a safe lower end of the range.
         let lower = watermark.load(Ordering::Relaxed);
+        point!(Begin);
         self.words.announced.store(lower | RANGE, Ordering::Release);
+        point!(Begin);
         // (B3) Pairs with the fence before a scan (P1): either the scan sees the range, or the
         // load below sees the watermark of that scan.
         fence(Ordering::SeqCst);
         // (B4) Acquire: every version up to `snapshot` was linked before.
         let snapshot = watermark.load(Ordering::Acquire);
+        let snapshot = if fault!("begin-no-second-load") { lower } else { snapshot };
+        point!(Begin);
         // (B5)
         self.words.announced.store(snapshot, Ordering::Release);
         Announcement { slot: self, snapshot }
@@ -279,6 +285,7 @@ impl<H> Baton<H> {
     /// Takes the baton if it is free, without writing if it is not.
     #[inline]
     pub(crate) fn try_take(&'static self) -> Option<Guard<H>> {
+        point!(Take);
         if self.word.load(Ordering::Relaxed) != 0 {
             return None;
         }
@@ -290,6 +297,8 @@ impl<H> Baton<H> {
     /// Takes the baton, or leaves `flag` for the holder, in one atomic step (C2): whoever lets go
     /// sees either the flag or a thread that already has the baton.
     pub(crate) fn take_or_flag(&'static self, flag: u32) -> Option<Guard<H>> {
+        point!(Take);
+        let flag = if fault!("flag-not-left") { 0 } else { flag };
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let (next, success) = if word & HELD == 0 {
@@ -317,6 +326,7 @@ pub(crate) struct Guard<H: 'static> {
 impl<H> Guard<H> {
     /// Lets go (C7). `Err` gives the guard back with the flags that were left meanwhile, cleared.
     pub(crate) fn release(self) -> Result<(), (Self, u32)> {
+        point!(Release);
         // Release: the next holder sees all that this one did.
         match self.baton.word.compare_exchange(HELD, 0, Ordering::Release, Ordering::Relaxed) {
             Ok(_) => Ok(()),

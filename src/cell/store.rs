@@ -9,13 +9,15 @@ use super::{
     node::{CellRef, DeadCell, Limbo},
     slot::{Announcement, Baton, Guard, Registry, Slot},
 };
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_fn, fence, global};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_fn, fault, fence, global, point};
 use crossbeam_utils::CachePadded;
 use std::{collections::VecDeque, sync::OnceLock};
 
 /// Every so many dropped cells, whoever drops one tries to collect.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, txloop_check)))]
 const COLLECT_EVERY: usize = 64;
+#[cfg(txloop_check)]
+const COLLECT_EVERY: usize = 2;
 #[cfg(loom)]
 const COLLECT_EVERY: usize = 1;
 /// How many queued cells one hold looks at again.
@@ -29,18 +31,24 @@ const FREED_IDLE: usize = 4096;
 /// How often such a thread takes the baton while there is something to free.
 const COLLECTIONS: usize = 64;
 /// How many written cells are pruned together: a scan reads a line of every other thread's.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, txloop_check)))]
 const PRUNE_TOGETHER: usize = 64;
+#[cfg(txloop_check)]
+const PRUNE_TOGETHER: usize = 2;
 #[cfg(loom)]
 const PRUNE_TOGETHER: usize = 1;
 /// After how many holds there is a scan although little was written.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, txloop_check)))]
 const LOOK_EVERY: usize = 16;
+#[cfg(txloop_check)]
+const LOOK_EVERY: usize = 1;
 #[cfg(loom)]
 const LOOK_EVERY: usize = 0;
 /// How many unlinked versions are freed together.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, txloop_check)))]
 const RETIRE_TOGETHER: usize = 16;
+#[cfg(txloop_check)]
+const RETIRE_TOGETHER: usize = 2;
 #[cfg(loom)]
 const RETIRE_TOGETHER: usize = 1;
 
@@ -175,8 +183,10 @@ impl Store {
     /// with the guard as proof. Release: a view that begins here sees every link.
     #[inline]
     pub(crate) fn publish(&self, guard: &mut Guard<Held>, version: u64) {
-        debug_assert!(version > self.watermark.load(Ordering::Relaxed), "versions only grow");
-        debug_assert!(!guard.touched.is_empty(), "a version without a write");
+        let early = fault!("watermark-before-link");
+        let grows = version > self.watermark.load(Ordering::Relaxed);
+        debug_assert!(early || grows, "versions only grow");
+        debug_assert!(early || !guard.touched.is_empty(), "a version without a write");
         self.watermark.store(version, Ordering::Release);
     }
 
@@ -245,6 +255,7 @@ impl Store {
         }
         held.looked = 0;
         held.scan(&self.registry);
+        point!(Prune);
         if held.retired.len() >= RETIRE_TOGETHER || flush || !held.stood_on.is_empty() {
             held.release_unlinked(&mut spoils.versions);
         }
@@ -283,6 +294,16 @@ impl Store {
         let garbage = guard.has_garbage();
         self.let_go(guard);
         garbage
+    }
+
+    /// Between two runs of the interleaver: nothing that counts what was done is carried over.
+    #[cfg(txloop_check)]
+    pub(crate) fn forget_counts(&'static self) {
+        self.dropped.store(0, Ordering::Relaxed);
+        if let Some(mut guard) = self.baton.try_take() {
+            guard.looked = 0;
+            self.let_go(guard);
+        }
     }
 
     /// For the reaper: looks at queued cells again and frees what it can. Runs no user code.
@@ -363,7 +384,8 @@ impl Held {
     fn prune_touched(&mut self) {
         let before = self.retired.len();
         for cell in self.touched.drain(..) {
-            if cell.prune(&self.active, &mut self.retired) && cell.queue() {
+            let seen = cell.prune(&self.active, &mut self.retired);
+            if seen && !fault!("second-look-forgotten") && cell.queue() {
                 self.second_look.push_back(cell);
             }
         }
@@ -395,6 +417,7 @@ impl Held {
     /// (D3, D4) Frees cells dropped before every active snapshot, unless a queue still has them.
     fn free_dropped(&mut self, dead: &mut Vec<DeadCell>, idle: bool) {
         let oldest = self.active.oldest();
+        let oldest = if fault!("drop-unannounced") { u64::MAX } else { oldest };
         let mut looks = if idle { FREED_IDLE } else { FREED };
         for _ in 0..self.dropped.len() {
             if looks == 0 || self.dropped.front().is_none_or(|(stamp, _)| *stamp >= oldest) {

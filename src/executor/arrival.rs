@@ -23,16 +23,16 @@ use super::{
     core::{Queued, Work},
     job::{Kind, Task, Verdict},
 };
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fault, fence, point};
 use crate::transaction::{attempt::Attempt, run::Ran};
 use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 
 /// How far tickets are run ahead.
-#[cfg(not(test))]
+#[cfg(not(any(test, txloop_check)))]
 pub(crate) const RING: usize = 128;
-#[cfg(test)]
+#[cfg(any(test, txloop_check))]
 pub(crate) const RING: usize = 4;
 /// The most read-only handlers that have their snapshot and have not ended; then all turns wait.
 const MAX_VIEWING: usize = 512;
@@ -124,6 +124,7 @@ impl Arrival {
     fn room(&self) -> usize {
         // Acquire: the slots of the ring are free.
         let end = self.serving.load(Ordering::Acquire) + RING as u64;
+        let end = end + u64::from(fault!("ring-one-too-far"));
         end.saturating_sub(self.front.load(Ordering::Relaxed)) as usize
     }
 
@@ -163,6 +164,7 @@ impl Arrival {
 
     /// Takes the lowest tickets.
     pub(crate) fn take(&self) -> Option<Work> {
+        point!(Turn);
         let mut arrivals = self.arrivals.lock();
         loop {
             let room = self.room();
@@ -198,8 +200,10 @@ impl Arrival {
 
     /// Puts the tickets from `first` on into the ring (S1), in exchange for an empty group.
     pub(crate) fn put(&self, first: u64, group: &mut Group) {
+        point!(Put);
         self.exchange(first, group);
         fence(Ordering::SeqCst);
+        point!(Put);
     }
 
     fn exchange(&self, first: u64, group: &mut Group) {
@@ -209,7 +213,7 @@ impl Arrival {
 
     /// Whether somebody could be served, and nobody serves: who does looks again when it ends.
     pub(crate) fn is_unserved(&self) -> bool {
-        !self.server.load(Ordering::Relaxed) && self.has_turn()
+        !self.server.load(Ordering::Relaxed) && self.has_turn() && !fault!("turn-unseen")
     }
 
     /// Whether somebody could be served.
@@ -221,6 +225,7 @@ impl Arrival {
 
     /// Becomes the server, unless there is one.
     pub(crate) fn try_serve(&self) -> bool {
+        point!(Serve);
         !self.server.load(Ordering::Relaxed) && !self.server.swap(true, Ordering::Acquire)
     }
 
@@ -229,14 +234,21 @@ impl Arrival {
         if self.viewing.load(Ordering::Relaxed) >= MAX_VIEWING {
             return None;
         }
-        if let Some(mut task) = self.woken.pop() {
+        point!(Turn);
+        // Relaxed: the server stored it, or its predecessor.
+        let serving = self.serving.load(Ordering::Relaxed);
+        let ticket_first = fault!("woken-behind-ticket")
+            && !(group.is_empty() && self.slot(serving).lock().is_empty());
+        if !ticket_first && let Some(mut task) = self.woken.pop() {
             task.now_ns = self.now_ns.load(Ordering::Relaxed);
             return Some(Turn::Woken(task));
         }
         if group.is_empty() {
-            // Relaxed: the server stored it, or its predecessor.
-            let serving = self.serving.load(Ordering::Relaxed);
             std::mem::swap(&mut *self.slot(serving).lock(), group);
+            #[cfg(txloop_check)]
+            if fault!("next-ticket-first") && group.len() > 1 {
+                group.swap(0, 1);
+            }
         }
         let arrived = group.pop_front()?;
         let (Arrived::Ran(task, ..) | Arrived::Waits(task)) = &arrived;
@@ -254,11 +266,14 @@ impl Arrival {
     /// The ticket that was served has its place. For the server.
     pub(crate) fn next_ticket(&self) {
         let next = self.serving.load(Ordering::Relaxed) + 1;
+        point!(Serve);
         self.serving.store(next, Ordering::Release);
+        point!(Serve);
     }
 
     /// Ends serving; true if there may be somebody to be served whom nobody else sees (S4).
     pub(crate) fn end_serving(&self) -> bool {
+        point!(Serve);
         self.server.store(false, Ordering::Release);
         fence(Ordering::SeqCst);
         self.has_turn()

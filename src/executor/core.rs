@@ -21,7 +21,9 @@ use super::{
     series::Series,
 };
 use crate::cell::{deferred, store::STORE};
-use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, Table, fence, now_ns};
+use crate::sync::{
+    Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, Table, Unparker, fault, fence, now_ns, point,
+};
 use crate::transaction::{
     attempt::{Attempt, Spare},
     conflict::Conflict,
@@ -30,7 +32,6 @@ use crate::transaction::{
 };
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use crossbeam_utils::CachePadded;
-use crossbeam_utils::sync::Unparker;
 use std::{
     collections::VecDeque,
     ops::Range,
@@ -40,7 +41,10 @@ use std::{
 };
 
 /// The most attempts of one executor that are finished and not committed.
+#[cfg(not(txloop_check))]
 const MAX_READY: usize = 64;
+#[cfg(txloop_check)]
+const MAX_READY: usize = 2;
 /// How many members of a series a worker takes at once.
 pub(crate) const MEMBERS: usize = 32;
 /// How long a worker waits between two looks at a full READY list.
@@ -424,14 +428,16 @@ impl Core {
     /// Says that worker `index` is about to park; false if there is something to do after all.
     pub(crate) fn may_sleep(&self, index: usize) -> bool {
         let worker = &self.workers[index];
+        point!(Sleep);
         worker.asleep.store(true, Ordering::SeqCst);
         self.sleeping.fetch_add(1, Ordering::Relaxed);
         if !worker.listed.swap(true, Ordering::SeqCst) {
             self.sleepers.push(index);
         }
         fence(Ordering::SeqCst);
+        point!(Sleep);
         let over = self.is_stopping() && self.is_drained();
-        if self.has_work() || over || deferred::pending() {
+        if (self.has_work() && !fault!("sleep-without-look")) || over || deferred::pending() {
             self.awake(index);
             return false;
         }

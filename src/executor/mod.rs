@@ -7,6 +7,8 @@
 //! is logged nor validated.
 
 mod arrival;
+#[cfg(txloop_check)]
+pub(crate) mod check;
 mod core;
 mod heat;
 mod holding;
@@ -27,13 +29,12 @@ pub use transact::{Failure, Panicked, Transact};
 use self::core::{Core, Limits, Queued};
 use crate::conflict_log::Log;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{Arc, now_ns, spawn, thread::JoinHandle};
+use crate::sync::{Arc, Parker, now_ns, spawn, thread::JoinHandle};
 use crate::transaction::{
     Transaction,
     inputs::{fresh_seed, wall_ns},
     view,
 };
-use crossbeam_utils::sync::Parker;
 use job::{Handled, Job};
 use ledger::Ledger;
 use series::{Batch, Series};

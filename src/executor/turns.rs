@@ -7,7 +7,7 @@ use super::{
     job::{Kind, Task, Verdict},
     runner::Runner,
 };
-use crate::sync::now_ns;
+use crate::sync::{fault, now_ns, point};
 use crate::transaction::{
     attempt::Attempt,
     commit::{self, Hold, Outcome},
@@ -141,8 +141,12 @@ impl Runner {
     }
 
     /// Runs a read-only task whose snapshot is announced.
-    pub(super) fn view_in_turn(&mut self, mut task: Box<Task>, attempt: Attempt) {
+    pub(super) fn view_in_turn(&mut self, mut task: Box<Task>, mut attempt: Attempt) {
         task.began_ns = now_ns();
+        if fault!("reader-when-it-runs") {
+            self.keep(attempt.end());
+            attempt = self.begin(&mut task);
+        }
         self.view(task, attempt);
         if self.arrival().view_ended() {
             self.serve();
@@ -183,6 +187,7 @@ impl Runner {
         }
         // In this very place, before the next ticket.
         for (owner, wake) in hold.take_woken() {
+            point!(Wake);
             owner.woken(wake);
         }
         if is_ticket {

@@ -1,13 +1,15 @@
 //! The watch: one thread that takes back what is late. Started with the first deadline, it sleeps
 //! until the next one.
 
-use crate::sync::{Arc, Table, now_ns, spawn};
+use crate::sync::{
+    Arc, Table, now_ns, spawn,
+    thread::{self, Thread},
+};
 use crate::transaction::cancel::{Cancel, Why};
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     sync::{OnceLock, Weak},
-    thread::Thread,
     time::Duration,
 };
 
@@ -81,7 +83,7 @@ fn watch() {
         cancel.cancel(Why::Late);
     }
     match next {
-        Some(ns) => std::thread::park_timeout(Duration::from_nanos(ns)),
-        None => std::thread::park(),
+        Some(ns) => thread::park_timeout(Duration::from_nanos(ns)),
+        None => thread::park(),
     }
 }

@@ -5,7 +5,7 @@
 //! between the two, so one of them sees the other: a handler that is cancelled never stays parked.
 
 use super::parked::{self, ParkedId};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fault, fence, point};
 
 const NOT: u32 = 0;
 const CANCELLED: u32 = 1;
@@ -68,6 +68,7 @@ impl Cancel {
     fn set(&self, state: u32) {
         // Relaxed, here and below: ordered by the fences, and the first reason counts.
         let _ = self.state.compare_exchange(NOT, state, Ordering::Relaxed, Ordering::Relaxed);
+        point!(Park);
         fence(Ordering::SeqCst);
         let parked = self.parked.load(Ordering::Relaxed);
         if parked != 0 {
@@ -79,6 +80,6 @@ impl Cancel {
     pub(crate) fn parks(&self, id: ParkedId) -> bool {
         self.parked.store(id.0, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        self.state.load(Ordering::Relaxed) != NOT
+        self.state.load(Ordering::Relaxed) != NOT && !fault!("parked-though-cancelled")
     }
 }

@@ -7,6 +7,7 @@
 
 use super::view::{Mode, Transaction};
 use crate::cell::{deferred, logs::WriteMark};
+use crate::sync::{fault, point};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
 /// Why and where a handler was left.
@@ -54,7 +55,9 @@ impl Drop for Savepoint<'_> {
     fn drop(&mut self) {
         if !self.kept {
             self.tx.attempt.logs.writes.undo_to(self.writes);
-            self.tx.attempt.logs.outbox.undo_to(self.outbox);
+            if !fault!("savepoint-keeps-effects") {
+                self.tx.attempt.logs.outbox.undo_to(self.outbox);
+            }
             self.tx.attempt.logs.record.borrow_mut().truncate(self.record);
         }
     }
@@ -97,6 +100,7 @@ impl Transaction {
         assert!(self.mode != Mode::ReadOnly, "inside a snapshot: use `Snapshot::retry`");
         assert!(self.mode != Mode::Irrevocable, "an irrevocable transaction cannot be run again");
         self.leave();
+        point!(Retry);
         unwind()
     }
 
@@ -177,7 +181,11 @@ impl Transaction {
             (Ok(_), Some(_)) => {}
             (Err(payload), Some(_)) => deferred::drop_later(payload),
         }
-        drop(savepoint);
+        if fault!("or-else-keeps-writes") {
+            savepoint.keep();
+        } else {
+            drop(savepoint);
+        }
         b(self)
     }
 

@@ -18,7 +18,7 @@ use crate::cell::{
     store::{Held, STORE, Spoils},
 };
 use crate::sync::{
-    Arc, AtomicBool, Mutex, Ordering, const_fn, global, now_ns, spin_loop,
+    Arc, AtomicBool, Mutex, Ordering, const_fn, fault, global, now_ns, point, spin_loop,
     thread::{self, Thread},
 };
 use std::{
@@ -118,6 +118,7 @@ pub(crate) fn try_commit(attempt: Attempt) -> Result<(Spare, Outcome), Attempt> 
 pub(crate) fn submit(attempt: Attempt, wish: Wish, owner: Box<dyn Finish>) {
     STORE.on_flag(flagged);
     QUEUES.ready.push(Linked::new(Ready { attempt, wish, owner }));
+    point!(Ready);
     work();
 }
 
@@ -162,6 +163,7 @@ pub(crate) fn take_alone(first_snapshot: u64) -> Hold {
 pub(crate) fn request_alone(first_snapshot: u64, request: Box<dyn Alone>) {
     STORE.on_flag(flagged);
     {
+        point!(Ready);
         let mut alone = QUEUES.alone.lock();
         let at = alone.partition_point(|(first, _)| *first <= first_snapshot);
         alone.insert(at, (first_snapshot, request));
@@ -256,7 +258,16 @@ fn commit_one(
         return (attempt.end(), Outcome::Committed(version));
     }
     // (C4) Phase a: all that can fail.
+    point!(Validate);
+    if fault!("outbox-before-commit") {
+        attempt.logs.outbox.open(0);
+    }
     if let Err(stale) = attempt.logs.reads.validate(attempt.view.snapshot(), guard) {
+        if fault!("failed-is-linked") {
+            let version = STORE.watermark() + 1;
+            attempt.logs.writes.link(version, guard);
+            STORE.publish(guard, version);
+        }
         return (attempt.end(), Outcome::Failed(stale.into()));
     }
     if attempt.logs.writes.has_folds()
@@ -273,8 +284,14 @@ fn commit_one(
         sink::append(version, std::mem::take(attempt.logs.record.get_mut()));
     }
     // (C5, C6) Phase b: cannot fail.
+    point!(Link);
+    if fault!("watermark-before-link") {
+        STORE.publish(guard, version);
+    }
     attempt.logs.writes.link(version, guard);
+    point!(Publish);
     STORE.publish(guard, version);
+    point!(Open);
     // After the watermark: an effect finds what its handler wrote.
     attempt.logs.outbox.open(version);
     let waited = guard.take_waited();
@@ -301,7 +318,9 @@ fn park_one(
     owner: Box<dyn Finish>,
     cancelled: &mut Woken,
 ) -> Result<(), (Box<dyn Finish>, Spare, Outcome)> {
-    if let Err(stale) = attempt.logs.reads.validate(attempt.view.snapshot(), guard) {
+    point!(Validate);
+    let snapshot = if fault!("parked-unvalidated") { u64::MAX } else { attempt.view.snapshot() };
+    if let Err(stale) = attempt.logs.reads.validate(snapshot, guard) {
         return Err((owner, attempt.end(), Outcome::Failed(stale.into())));
     }
     let refuse = |why: String| Outcome::Panicked(Box::new(format!("{why} (at {})", left.place)));
@@ -340,13 +359,16 @@ fn hold(mut guard: Guard<Held>, mut woken: Woken) {
             true => Finished::new(),
             false => commit_some(&mut guard, &mut backlog, &mut woken),
         };
+        point!(Prune);
         let spoils = STORE.end_hold(&mut guard, false);
         let work_left = let_go(guard, 0, spoils);
+        point!(Release);
         sink::wake();
         for (owner, spare, outcome) in finished {
             owner.finish(spare, outcome);
         }
         for (owner, wake) in woken.drain(..) {
+            point!(Wake);
             owner.woken(wake);
         }
         if !work_left && backlog.is_empty() {
@@ -411,6 +433,7 @@ fn let_go(mut guard: Guard<Held>, mut flags: u32, spoils: Spoils) -> bool {
                 (request, !alone.is_empty())
             };
             if let Some(request) = request {
+                let more = more && !fault!("alone-forgotten");
                 guard.flag(if more { ALONE } else { 0 } | flags & WORK);
                 request.serve(guard);
                 break false;
@@ -421,6 +444,9 @@ fn let_go(mut guard: Guard<Held>, mut flags: u32, spoils: Spoils) -> bool {
             Err((again, more)) => {
                 guard = again;
                 flags = flags & WORK | more;
+                if fault!("ready-lost") {
+                    flags &= ALONE;
+                }
             }
         }
     };

@@ -12,7 +12,7 @@ use super::{
     commit::{Finish, Woken},
 };
 use crate::cell::{labels::Label, node::CellRef};
-use crate::sync::{Mutex, const_fn, global, now_ns};
+use crate::sync::{Mutex, const_fn, fault, global, now_ns, point};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -95,6 +95,7 @@ pub(super) fn enter(
 ) -> Result<(), (Box<dyn Finish>, Refusal)> {
     cells.sort_unstable();
     cells.dedup();
+    point!(Park);
     let mut table = TABLE.lock();
     if table.entries.len() >= MAX_PARKED {
         return Err((owner, Refusal::TooMany));
@@ -106,6 +107,9 @@ pub(super) fn enter(
     }
     for cell in &cells {
         cell.wait_on();
+        if fault!("parked-unmarked") {
+            cell.unwait();
+        }
         table.waiters.insert((*cell, id));
     }
     let cells = cells.into_iter().map(|cell| (cell, cell.label())).collect();
@@ -116,6 +120,9 @@ pub(super) fn enter(
 /// Takes out whoever waits for one of these cells (W3), oldest first. Called by the holder, who has
 /// just written them.
 pub(super) fn take_written(cells: &[CellRef], woken: &mut Woken) {
+    point!(Park);
+    let forgotten = usize::from(fault!("waiters-of-last-forgotten"));
+    let cells = &cells[..cells.len() - forgotten];
     let mut table = TABLE.lock();
     let mut ids = BTreeSet::new();
     for cell in cells {
@@ -127,6 +134,7 @@ pub(super) fn take_written(cells: &[CellRef], woken: &mut Woken) {
 
 /// Takes an attempt out, if it is parked still (W4). Runs no user code.
 pub(crate) fn cancel(id: ParkedId) {
+    point!(Park);
     let owner = TABLE.lock().take(id);
     if let Some(owner) = owner {
         owner.woken(Wake::Cancelled);

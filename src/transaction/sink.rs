@@ -12,13 +12,15 @@
 use super::{commit, view::Transaction};
 use crate::cell::store::STORE;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, Table, spawn};
+use crate::sync::{
+    Arc, AtomicBool, AtomicU64, Ordering, Table, fault, spawn,
+    thread::{self, JoinHandle, Thread},
+};
 use std::{
     collections::BTreeMap,
     fmt, io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::OnceLock,
-    thread::{JoinHandle, Thread},
 };
 
 /// The longest record of one transaction, in bytes.
@@ -121,6 +123,7 @@ fn wake_thread() {
 /// Calls `waiting` when `version` is durable (K4): at once, or on the sink's thread. It must run no
 /// user code and take no baton.
 pub(crate) fn when_durable(version: u64, waiting: Waiting) {
+    let version = version.saturating_sub(u64::from(fault!("durable-one-early")));
     let now = {
         let mut state = STATE.lock();
         match state.as_mut() {
@@ -141,7 +144,7 @@ pub(crate) fn when_durable(version: u64, waiting: Waiting) {
 /// Waits on this thread until `version` is durable. `Err` says why it never will be.
 pub(super) fn wait_durable(version: u64) -> std::result::Result<(), String> {
     let told = Arc::new(OnceLock::new());
-    let (tell, thread) = (Arc::clone(&told), std::thread::current());
+    let (tell, thread) = (Arc::clone(&told), thread::current());
     when_durable(
         version,
         Box::new(move |durable| {
@@ -153,7 +156,7 @@ pub(super) fn wait_durable(version: u64) -> std::result::Result<(), String> {
         match told.get() {
             Some(true) => return Ok(()),
             Some(false) => return Err(failure().unwrap_or_default()),
-            None => std::thread::park(),
+            None => thread::park(),
         }
     }
 }
@@ -164,10 +167,10 @@ pub(super) fn wait_open() {
         wake();
         match STATE.lock().as_mut() {
             // Looked at again under the lock under which it is opened.
-            Some(state) if is_closed() => state.outside.push(std::thread::current()),
+            Some(state) if is_closed() => state.outside.push(thread::current()),
             _ => return,
         }
-        std::thread::park();
+        thread::park();
     }
 }
 
@@ -285,7 +288,7 @@ fn run(mut sink: impl CommitSink) {
         } else if stopping {
             return;
         } else {
-            std::thread::park();
+            thread::park();
         }
     }
 }

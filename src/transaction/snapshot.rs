@@ -11,7 +11,7 @@ use crate::cell::{
     slot::Announcement,
     store::STORE,
 };
-use crate::sync::Table;
+use crate::sync::{Table, fault, point};
 use std::{fmt, panic::Location, sync::OnceLock};
 
 /// A read-only view of all cells at one version. Never aborted, waits for nobody, and nobody waits
@@ -97,6 +97,7 @@ impl Snapshot {
     #[inline]
     #[track_caller]
     pub fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
+        point!(Read);
         if let Some(joined) = &self.joined {
             if let Some(own) = joined.writes.get(cell) {
                 return own;
@@ -143,6 +144,9 @@ impl Transaction {
                 tx.frozen.set(tx.frozen.get() - 1);
                 if let Some(joined) = snapshot.joined.as_deref() {
                     for (cell, place) in joined.reads.lock().drain(..) {
+                        if fault!("joined-read-unlogged") {
+                            break;
+                        }
                         tx.log_read(cell, place);
                     }
                 }

@@ -8,7 +8,7 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::cell::{TVar, boxes::Origin, deferred, folds::Merge, labels, logs::Own, node::CellRef};
-use crate::sync::{AtomicBool, Ordering, global};
+use crate::sync::{AtomicBool, Ordering, global, point};
 use std::{cell::Cell, fmt, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
 
 global! {
@@ -127,6 +127,7 @@ impl Transaction {
                 Own::Folded => self.get_folded(cell, Location::caller()),
             };
         }
+        point!(Read);
         if self.mode == Mode::Optimistic {
             self.log_read(cell.cell(), Location::caller());
         }
@@ -196,6 +197,7 @@ impl Transaction {
     #[inline]
     #[track_caller]
     fn origin(&self) -> Origin {
+        point!(Write);
         self.check_writable();
         let place = if self.places { labels::place(Location::caller()) } else { 0 };
         Origin { handler: self.attempt.logs.handler, place }

@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("collections", &["error", "cell", "transaction"]),
     ("executor", &["sync", "error", "cell", "transaction", "conflict_log"]),
     ("event_loop", &["sync", "error", "cell", "transaction", "executor", "recording"]),
-    ("probe", &["cell", "transaction"]),
+    ("probe", &["sync", "cell", "transaction", "executor"]),
     (
         "web",
         &[

@@ -28,7 +28,7 @@ fn nested(i: usize) -> Id {
 
 /// What a cell holds.
 #[derive(Debug, Clone, PartialEq)]
-enum Value {
+pub(super) enum Value {
     Number(u64),
     Cell(Option<Id>),
     Log(Vec<u64>),
@@ -84,8 +84,18 @@ fn fold(mut value: Value, steps: &[Step]) -> Result<Value, Stop> {
 }
 
 /// Why a closure does not go on.
-enum Stop {
+pub(super) enum Stop {
     Panic(String),
+    Left,
+}
+
+/// What a run of a closure comes to, before anything is decided about it.
+#[cfg(txloop_check)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Told {
+    Returned(u64),
+    Panicked(String),
+    /// It unwound because it is to wait.
     Left,
 }
 
@@ -111,7 +121,13 @@ struct Attempt<'a> {
 /// What a savepoint puts back.
 type Mark = (Vec<(Id, Write)>, usize);
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
+    fn new(memory: &'a mut Vec<Value>, number: usize) -> Self {
+        let (writes, effects, reads) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let (acc, kept, left) = (number as u64, None, false);
+        Self { memory, number, acc, kept, writes, reads, effects, left }
+    }
+
     fn own(&self, id: Id) -> Option<usize> {
         self.writes.iter().position(|(other, _)| *other == id)
     }
@@ -363,7 +379,7 @@ impl Attempt<'_> {
 }
 
 /// How a run of a closure ended.
-enum Outcome {
+pub(super) enum Outcome {
     /// It committed, and wrote these cells.
     Committed(u64, Vec<Id>, Vec<(usize, u64)>),
     Panicked(String),
@@ -371,11 +387,21 @@ enum Outcome {
     Waits(BTreeSet<Id>),
 }
 
-fn run(memory: &mut Vec<Value>, number: usize, program: &Program) -> Outcome {
-    let (writes, effects, reads) = (Vec::new(), Vec::new(), BTreeSet::new());
-    let (acc, kept, left) = (number as u64, None, false);
-    let mut attempt =
-        Attempt { memory: &mut *memory, number, acc, kept, writes, reads, effects, left };
+/// Runs a closure on a copy of the cells, and says how it ended, and whether it is to wait.
+#[cfg(txloop_check)]
+pub(super) fn told(memory: &[Value], number: usize, program: &Program) -> (Told, bool) {
+    let mut memory = memory.to_vec();
+    let mut attempt = Attempt::new(&mut memory, number);
+    let told = match attempt.block(program) {
+        Ok(()) => Told::Returned(attempt.acc),
+        Err(Stop::Panic(message)) => Told::Panicked(message),
+        Err(Stop::Left) => Told::Left,
+    };
+    (told, attempt.left)
+}
+
+pub(super) fn run(memory: &mut Vec<Value>, number: usize, program: &Program) -> Outcome {
+    let mut attempt = Attempt::new(memory, number);
     let result = attempt.block(program);
     if attempt.left {
         return match attempt.reads.is_empty() {
@@ -395,13 +421,19 @@ fn run(memory: &mut Vec<Value>, number: usize, program: &Program) -> Outcome {
     }
 }
 
-/// Runs the closures in the given order; `None` if one of them waits for ever.
-pub(super) fn serial(programs: &[Program], order: impl IntoIterator<Item = usize>) -> Option<Seen> {
+/// The cells before the first closure.
+pub(super) fn memory() -> Vec<Value> {
     let mut memory: Vec<Value> = (0..PLAIN as u64).map(Value::Number).collect();
     memory.extend((0..NESTED).map(|i| Value::Cell((i % 2 == 0).then_some(LOG + 1 + i))));
     memory.extend([Value::Number(0), Value::Number(0), Value::Number(u64::MAX)]);
     memory.push(Value::Log(Vec::new()));
     memory.extend((0..NESTED as u64).map(Value::Number));
+    memory
+}
+
+/// Runs the closures in the given order; `None` if one of them waits for ever.
+pub(super) fn serial(programs: &[Program], order: impl IntoIterator<Item = usize>) -> Option<Seen> {
+    let mut memory = memory();
     let mut answers = vec![None; programs.len()];
     let mut effects = Vec::new();
     let mut waiting: Vec<(usize, BTreeSet<Id>)> = Vec::new();
@@ -425,7 +457,7 @@ pub(super) fn serial(programs: &[Program], order: impl IntoIterator<Item = usize
     Some(Seen { answers, effects, state: state(&memory) })
 }
 
-fn state(memory: &[Value]) -> State {
+pub(super) fn state(memory: &[Value]) -> State {
     let Value::Log(log) = &memory[LOG] else { unreachable!("a log") };
     State {
         plain: (0..PLAIN).map(|i| memory[plain(i)].number()).collect(),

@@ -115,18 +115,18 @@ impl Dice {
         Self(mix(seed, 0x5eed) | 1)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % limit
     }
 
-    fn index(&mut self, limit: usize) -> usize {
+    pub(super) fn index(&mut self, limit: usize) -> usize {
         self.below(limit as u64) as usize
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
@@ -143,7 +143,7 @@ impl Dice {
         Batch { programs, way }
     }
 
-    fn program(&mut self) -> Program {
+    pub(super) fn program(&mut self) -> Program {
         if self.one_in(6) {
             let phase = self.below(LAST);
             return [vec![Op::Phase(phase)], self.block(1, 2)].concat();

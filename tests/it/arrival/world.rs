@@ -16,15 +16,15 @@ use std::{
 use txloop::{Executor, Read, TCounter, TLog, TMax, TMin, TVar, Transaction};
 
 /// An effect with its closure and what that had seen; the end of all effects is `None`.
-type Effects = Sender<Option<(usize, u64)>>;
+pub(super) type Effects = Sender<Option<(usize, u64)>>;
 /// What a closure saw, and what it drew.
-type Answer = (u64, u64);
+pub(super) type Answer = (u64, u64);
 type Closure = Box<dyn Fn(&Transaction) -> Answer + Send + Sync>;
 
 /// The cells of one run.
-struct World {
-    plain: Vec<TVar<u64>>,
-    nested: Vec<TVar<Option<TVar<u64>>>>,
+pub(super) struct World {
+    pub(super) plain: Vec<TVar<u64>>,
+    pub(super) nested: Vec<TVar<Option<TVar<u64>>>>,
     count: TCounter,
     most: TMax<u64>,
     least: TMin<u64>,
@@ -42,7 +42,7 @@ struct Attempt<'a> {
 }
 
 impl World {
-    fn new(effects: Effects) -> Self {
+    pub(super) fn new(effects: Effects) -> Self {
         let inner = |i| (i % 2 == 0).then(|| TVar::new(i as u64));
         Self {
             plain: (0..PLAIN as u64).map(TVar::new).collect(),
@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         txloop::snapshot(|s| {
             let mut log: Vec<u64> = self.log.newest_first(s).copied().collect();
             log.reverse();
@@ -73,7 +73,7 @@ impl World {
         })
     }
 
-    fn run(&self, tx: &Transaction, number: usize, program: &Program) -> Answer {
+    pub(super) fn run(&self, tx: &Transaction, number: usize, program: &Program) -> Answer {
         let (acc, drawn, kept) = (Cell::new(number as u64), Cell::new(0), RefCell::new(None));
         let attempt = Attempt { world: self, number, acc, drawn, kept };
         attempt.block(tx, program);
@@ -87,7 +87,7 @@ fn closure(world: &Arc<World>, number: usize, program: &Program) -> Closure {
 }
 
 /// A panic that does not reach the hook, which would print it.
-fn quiet_panic(message: String) -> ! {
+pub(super) fn quiet_panic(message: String) -> ! {
     resume_unwind(Box::new(message))
 }
 
@@ -260,7 +260,7 @@ impl Attempt<'_> {
 }
 
 /// An answer, or the message of the panic without the place of a refused `retry`.
-fn answer<E: Display>(answer: Result<Answer, E>) -> Result<Answer, String> {
+pub(super) fn answer<E: Display>(answer: Result<Answer, E>) -> Result<Answer, String> {
     answer.map_err(|error| {
         let text = error.to_string();
         let message = text.strip_prefix("the transaction panicked: ").expect("a panic");
