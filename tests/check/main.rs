@@ -24,7 +24,7 @@ use case::Case;
 use txloop::probe::interleaved;
 
 /// How many runs each test makes by default.
-const RUNS: u64 = 3_000;
+const RUNS: u64 = 2_000;
 
 /// What the cells of a run hold.
 #[derive(Debug, Clone, PartialEq)]
