@@ -14,28 +14,28 @@ use crossbeam_utils::CachePadded;
 use std::{collections::VecDeque, sync::OnceLock};
 
 /// Every so many dropped cells, whoever drops one tries to collect.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const COLLECT_EVERY: usize = 64;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const COLLECT_EVERY: usize = 1;
 /// How many queued cells one hold looks at again.
 const SECOND_LOOKS: usize = 16;
 /// The same for a collection by an idle thread.
 const SECOND_LOOKS_IDLE: usize = 1024;
 /// How many written cells are pruned together: a scan reads a line of every other thread's.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const PRUNE_TOGETHER: usize = 16;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const PRUNE_TOGETHER: usize = 1;
 /// After how many holds there is a scan although little was written.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const LOOK_EVERY: usize = 16;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const LOOK_EVERY: usize = 0;
 /// How many unlinked versions are freed together.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const RETIRE_TOGETHER: usize = 16;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const RETIRE_TOGETHER: usize = 1;
 
 global! {

@@ -20,7 +20,9 @@ use super::{
     series::Series,
 };
 use crate::cell::{deferred, store::STORE};
-use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, Table, fence, now_ns};
+use crate::sync::{
+    Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, Table, Unparker, fence, now_ns,
+};
 use crate::transaction::{
     attempt::{Attempt, Spare},
     conflict::Conflict,
@@ -29,7 +31,6 @@ use crate::transaction::{
 };
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use crossbeam_utils::CachePadded;
-use crossbeam_utils::sync::Unparker;
 use std::{
     collections::VecDeque,
     ops::Range,

@@ -26,13 +26,15 @@ pub use transact::{Failure, Panicked, Transact};
 use self::core::{Core, Limits, Queued};
 use crate::conflict_log::Log;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{Arc, now_ns, spawn, thread::JoinHandle};
+use crate::sync::{
+    Arc, Parker, cores, now_ns, spawn,
+    thread::{self, JoinHandle},
+};
 use crate::transaction::{
     Transaction,
     inputs::{fresh_seed, wall_ns},
     view,
 };
-use crossbeam_utils::sync::Parker;
 use job::{Handled, Job};
 use ledger::Ledger;
 use series::{Batch, Series};
@@ -128,7 +130,7 @@ impl ExecutorBuilder {
     fn start(self, for_loop: bool) -> Result<Executor> {
         let threads = match self.threads {
             Some(threads) => threads,
-            None => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS),
+            None => cores().min(MAX_THREADS),
         };
         if !(1..=MAX_THREADS).contains(&threads) {
             let message = format!("{threads} threads: must be 1 to {MAX_THREADS}");
@@ -321,7 +323,7 @@ impl Executor {
 impl Drop for Executor {
     fn drop(&mut self) {
         self.core.stop();
-        let me = std::thread::current().id();
+        let me = thread::current().id();
         if self.workers.iter().any(|worker| worker.thread().id() == me) {
             // Dropped by something that one of its own threads runs, and which must end first: the
             // threads end by themselves.

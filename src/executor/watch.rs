@@ -1,13 +1,15 @@
 //! The watch: one thread that takes back what is late. Started with the first deadline, it sleeps
 //! until the next one.
 
-use crate::sync::{Arc, Table, now_ns, spawn};
+use crate::sync::{
+    Arc, OnceLock, Table, daemon, global, now_ns,
+    thread::{self, Thread},
+};
 use crate::transaction::cancel::{Cancel, Why};
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    sync::{OnceLock, Weak},
-    thread::Thread,
+    sync::Weak,
     time::Duration,
 };
 
@@ -36,8 +38,12 @@ impl Ord for Deadline {
     }
 }
 
-static DEADLINES: Table<BinaryHeap<Reverse<Deadline>>> = Table::new(BinaryHeap::new());
-static WATCH: OnceLock<Option<Thread>> = OnceLock::new();
+global! {
+    static DEADLINES: Table<BinaryHeap<Reverse<Deadline>>> = Table::new(BinaryHeap::new());
+}
+global! {
+    static WATCH: OnceLock<Option<Thread>> = OnceLock::new();
+}
 
 /// Cancels after `limit`, unless nobody holds `cancel` any more.
 pub(super) fn cancel_after(limit: Duration, cancel: &Arc<Cancel>) {
@@ -50,13 +56,12 @@ pub(super) fn cancel_after(limit: Duration, cancel: &Arc<Cancel>) {
     };
     // Without a thread nothing is ever late: as if no limit had been set.
     let watch = WATCH.get_or_init(|| {
-        spawn("txloop-watch", || {
+        daemon("txloop-watch", || {
             loop {
                 watch();
             }
         })
         .ok()
-        .map(|handle| handle.thread().clone())
     });
     if let Some(watch) = watch.as_ref().filter(|_| first) {
         watch.unpark();
@@ -81,7 +86,7 @@ fn watch() {
         cancel.cancel(Why::Late);
     }
     match next {
-        Some(ns) => std::thread::park_timeout(Duration::from_nanos(ns)),
-        None => std::thread::park(),
+        Some(ns) => thread::park_timeout(Duration::from_nanos(ns)),
+        None => thread::park(),
     }
 }

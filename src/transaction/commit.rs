@@ -31,9 +31,9 @@ const HOLD_COMMITS: usize = 64;
 /// The longest that a hold goes on taking further attempts, in nanoseconds.
 const HOLD_NS: u64 = 10_000;
 /// How often a thread that waits for its commit looks before it sleeps: about a microsecond.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const SPINS: usize = 100;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const SPINS: usize = 0;
 
 /// How an attempt ended.

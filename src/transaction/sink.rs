@@ -12,13 +12,15 @@
 use super::{commit, view::Transaction};
 use crate::cell::store::STORE;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, Table, spawn};
+use crate::sync::{
+    Arc, AtomicBool, AtomicU64, Ordering, Table, global, spawn,
+    thread::{self, JoinHandle, Thread},
+};
 use std::{
     collections::BTreeMap,
     fmt, io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::OnceLock,
-    thread::{JoinHandle, Thread},
 };
 
 /// The longest record of one transaction, in bytes.
@@ -57,16 +59,30 @@ struct State {
     failure: Option<String>,
 }
 
-static STATE: Table<Option<State>> = Table::new(None);
-/// Whether there is a sink.
-static ACTIVE: AtomicBool = AtomicBool::new(false);
-/// Whether the buffer is full.
-static CLOSED: AtomicBool = AtomicBool::new(false);
-static FAILED: AtomicBool = AtomicBool::new(false);
-static DURABLE: AtomicU64 = AtomicU64::new(0);
-/// Whether the sink's thread sleeps, or is about to.
-static ASLEEP: AtomicBool = AtomicBool::new(false);
-static THREAD: Table<Option<Thread>> = Table::new(None);
+global! {
+    static STATE: Table<Option<State>> = Table::new(None);
+}
+global! {
+    /// Whether there is a sink.
+    static ACTIVE: AtomicBool = AtomicBool::new(false);
+}
+global! {
+    /// Whether the buffer is full.
+    static CLOSED: AtomicBool = AtomicBool::new(false);
+}
+global! {
+    static FAILED: AtomicBool = AtomicBool::new(false);
+}
+global! {
+    static DURABLE: AtomicU64 = AtomicU64::new(0);
+}
+global! {
+    /// Whether the sink's thread sleeps, or is about to.
+    static ASLEEP: AtomicBool = AtomicBool::new(false);
+}
+global! {
+    static THREAD: Table<Option<Thread>> = Table::new(None);
+}
 
 /// Whether there is a sink.
 #[inline]
@@ -141,7 +157,7 @@ pub(crate) fn when_durable(version: u64, waiting: Waiting) {
 /// Waits on this thread until `version` is durable. `Err` says why it never will be.
 pub(super) fn wait_durable(version: u64) -> std::result::Result<(), String> {
     let told = Arc::new(OnceLock::new());
-    let (tell, thread) = (Arc::clone(&told), std::thread::current());
+    let (tell, thread) = (Arc::clone(&told), thread::current());
     when_durable(
         version,
         Box::new(move |durable| {
@@ -153,7 +169,7 @@ pub(super) fn wait_durable(version: u64) -> std::result::Result<(), String> {
         match told.get() {
             Some(true) => return Ok(()),
             Some(false) => return Err(failure().unwrap_or_default()),
-            None => std::thread::park(),
+            None => thread::park(),
         }
     }
 }
@@ -164,10 +180,10 @@ pub(super) fn wait_open() {
         wake();
         match STATE.lock().as_mut() {
             // Looked at again under the lock under which it is opened.
-            Some(state) if is_closed() => state.outside.push(std::thread::current()),
+            Some(state) if is_closed() => state.outside.push(thread::current()),
             _ => return,
         }
-        std::thread::park();
+        thread::park();
     }
 }
 
@@ -285,7 +301,7 @@ fn run(mut sink: impl CommitSink) {
         } else if stopping {
             return;
         } else {
-            std::thread::park();
+            thread::park();
         }
     }
 }
