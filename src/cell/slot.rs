@@ -11,7 +11,9 @@
 //! The steps are numbered in docs/protocol.md and cited as (B1), (B2), ... here.
 #![expect(unsafe_code, reason = "slot ownership: one of the four files of the cell module")]
 
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, LocalKey, Ordering, UnsafeCell, const_fn, fence};
+use crate::sync::{
+    AtomicPtr, AtomicU32, AtomicU64, LocalKey, Ordering, UnsafeCell, const_fn, fence,
+};
 use crossbeam_utils::CachePadded;
 use std::{
     cell::Cell,

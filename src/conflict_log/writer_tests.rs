@@ -2,7 +2,6 @@
 
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
 
-
 use super::{
     recorder::{BLOCK_BYTES, DUE_NS},
     sink::Medium,

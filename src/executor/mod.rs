@@ -15,6 +15,8 @@ mod ledger;
 pub(crate) mod runner;
 pub(crate) mod schedule;
 mod series;
+#[cfg(all(test, shuttle))]
+mod shuttled;
 mod transact;
 mod turns;
 mod watch;

@@ -6,12 +6,7 @@ use crate::sync::{
     thread::{self, Thread},
 };
 use crate::transaction::cancel::{Cancel, Why};
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    sync::Weak,
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Weak, time::Duration};
 
 struct Deadline {
     at_ns: u64,

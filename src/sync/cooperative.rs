@@ -31,10 +31,7 @@ pub(crate) fn cores() -> usize {
 }
 
 /// Starts a thread that never ends. Nobody waits for it: a test is over without it.
-pub(crate) fn daemon(
-    _: &str,
-    f: impl FnOnce() + Send + 'static,
-) -> io::Result<thread::Thread> {
+pub(crate) fn daemon(_: &str, f: impl FnOnce() + Send + 'static) -> io::Result<thread::Thread> {
     let started = Arc::new(OnceLock::new());
     let starts = Arc::clone(&started);
     // A task whose handle is dropped is the only kind that shuttle does not wait for.

@@ -376,3 +376,19 @@ fn a_cell_that_is_dropped_while_others_read_it_is_there_for_them() {
         join([writer]);
     });
 }
+
+/// C2, C7: the first flag of a process may be left by a sink that ends, for a thread that has the
+/// baton only to collect.
+#[test]
+fn a_sink_that_ends_may_leave_the_first_flag() {
+    explore(500, || {
+        let dropper = start(|| drop(TVar::new(7_u64)));
+        let sink = Slow { written: Vec::new(), safe: Arc::default(), good: 0 };
+        let durability = Durability::start(sink, 1).expect("no other");
+        durability.stop().expect("nothing was written");
+        join([dropper]);
+        // The baton was let go.
+        let cell = TVar::new(0);
+        atomically(|tx| tx.set(&cell, 1));
+    });
+}
