@@ -198,6 +198,38 @@ fn workers_that_sleep_are_woken() {
     });
 }
 
+/// Effects come in the order of versions, whoever does them: workers, or the reaper.
+#[test]
+fn effects_come_in_the_order_of_versions() {
+    explore(500, || {
+        let order = [Order::Commit, Order::Arrival][below(2)];
+        let executor = executor(2 + below(2), order);
+        let (cell, done) = (TVar::new(0_u64), Arc::new(Mutex::new(Vec::new())));
+        let hit = || {
+            let (cell, done) = (cell.clone(), Arc::clone(&done));
+            move |tx: &Transaction| {
+                let n = tx.modify(&cell, |n| {
+                    *n += 1;
+                    *n
+                });
+                let done = Arc::clone(&done);
+                tx.on_commit(move || done.lock().push(n));
+            }
+        };
+        let beside = hit();
+        let foreign = start(move || (0..2).for_each(|_| atomically(&beside)));
+        let hits = [(); 4].map(|()| executor.transact("hit", hit()));
+        for hit in hits {
+            assert_eq!(hit.wait(), Ok(()));
+        }
+        foreign.join().expect("no panic");
+        while done.lock().len() < 6 {
+            thread::yield_now();
+        }
+        assert_eq!(*done.lock(), [1, 2, 3, 4, 5, 6]);
+    });
+}
+
 /// Threads of their own beside an executor, in both orders: what they add is there, and what the
 /// executor's handlers saw still is what their versions say.
 #[test]

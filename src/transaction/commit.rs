@@ -116,7 +116,6 @@ pub(crate) fn try_commit(attempt: Attempt) -> Result<(Spare, Outcome), Attempt> 
 /// Makes an attempt READY (C1, C2): its owner hears of it once it has been committed, parked or has
 /// failed.
 pub(crate) fn submit(attempt: Attempt, wish: Wish, owner: Box<dyn Finish>) {
-    STORE.on_flag(flagged);
     QUEUES.ready.push(Linked::new(Ready { attempt, wish, owner }));
     work();
 }
@@ -432,6 +431,8 @@ fn flagged(guard: Guard<Held>, flags: u32) {
 
 /// Sees to it that what is READY is committed: by this thread, or by the holder.
 pub(super) fn work() {
+    // Here and not by whoever pushes: a sink leaves a flag although nothing was ever pushed.
+    STORE.on_flag(flagged);
     if let Some(guard) = STORE.baton().take_or_flag(WORK) {
         hold(guard, Vec::new());
     }
