@@ -1,12 +1,11 @@
-//! The only door to atomics, locks, threads and clocks; loom's stand-ins under `cfg(loom)`, shuttle's
-//! under `cfg(shuttle)`.
+//! The only door to atomics, locks, threads and clocks, and to the stand-ins of loom and shuttle.
 //!
 //! Everything that takes part in a protocol of docs/protocol.md is imported from here, so that the
 //! same code runs in production, in the models and under shuttle. Structures from crates (queues,
-//! padding) are used directly, because no modelled protocol rests on them and none of them blocks.
+//! padding) are used directly: no modelled protocol rests on them, and none of them blocks.
 //!
-//! Shuttle runs the threads of a test as coroutines on one thread of the system. So whatever blocks,
-//! and whatever belongs to one thread or to one process, comes from here as well.
+//! Shuttle runs the threads of a test as coroutines on one thread of the system. So whatever
+//! blocks, and whatever belongs to one thread or to one process, comes from here as well.
 
 /// A constructor that is `const` in production, so that it can fill a static, and plain under loom,
 /// whose stand-ins cannot be made in a constant.

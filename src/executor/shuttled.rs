@@ -58,9 +58,9 @@ fn submit_all(book: &Arc<Book>, executor: &Executor, takes_back: bool) {
 /// versions, one after another.
 #[test]
 fn commit_order_is_the_order_of_versions() {
-    explore(600, || {
+    explore(2_400, || {
         let executor = executor(1 + below(3), Order::Commit);
-        let book = Book::new(programs(3 + below(4)));
+        let book = Book::new(programs(3 + below(4), false));
         submit_all(&book, &executor, below(3) == 0);
         drop(executor);
         book.check_versions();
@@ -72,9 +72,9 @@ fn commit_order_is_the_order_of_versions() {
 /// woke it; with a ring of four.
 #[test]
 fn arrival_order_is_that_of_tickets() {
-    explore(600, || {
+    explore(2_400, || {
         let executor = executor(1 + below(3), Order::Arrival);
-        let book = Book::new(programs(4 + below(5)));
+        let book = Book::new(programs(4 + below(5), true));
         submit_all(&book, &executor, below(3) == 0);
         drop(executor);
         book.check_order(0..book.programs.len());
@@ -91,7 +91,7 @@ fn closures(book: &Arc<Book>, noted: &TVar<Vec<usize>>) -> Vec<Closure> {
         Box::new(move |tx| {
             let note = move |before: &Vec<usize>| [before.as_slice(), &[number]].concat();
             tx.update_later(&noted, note);
-            match program::run(&book.programs[number], &program::Real(tx, &book.cells)) {
+            match program::run(&book.programs[number].ops, &program::Real(tx, &book.cells)) {
                 Ok(answer) => answer,
                 Err(program::Left) => unreachable!("it is left by unwinding"),
             }
@@ -128,10 +128,10 @@ fn run_series(executor: &Executor, hot: bool, closures: Vec<Closure>) -> Vec<u64
 /// not, while another thread gives the executor a series of its own.
 #[test]
 fn members_of_series_end_once_each() {
-    explore(500, || {
+    explore(2_000, || {
         let order = [Order::Commit, Order::Arrival][below(2)];
         let (executor, hot) = (Arc::new(executor(1 + below(3), order)), below(3) == 0);
-        let book = Book::new(programs(3 + below(4)));
+        let book = Book::new(programs(3 + below(4), false));
         let noted = TVar::new(Vec::new());
         let (others, beside) = (TVar::new(0), Arc::clone(&executor));
         let theirs = others.clone();
@@ -170,7 +170,7 @@ fn members_of_series_end_once_each() {
 /// each with an effect that only a worker, or the reaper, can do.
 #[test]
 fn workers_that_sleep_are_woken() {
-    explore(500, || {
+    explore(2_000, || {
         let order = [Order::Commit, Order::Arrival][below(2)];
         let executor = executor(1 + below(3), order);
         let (cell, done) = (TVar::new(0_u64), Arc::new(AtomicUsize::new(0)));
@@ -201,7 +201,7 @@ fn workers_that_sleep_are_woken() {
 /// Effects come in the order of versions, whoever does them: workers, or the reaper.
 #[test]
 fn effects_come_in_the_order_of_versions() {
-    explore(500, || {
+    explore(2_000, || {
         let order = [Order::Commit, Order::Arrival][below(2)];
         let executor = executor(2 + below(2), order);
         let (cell, done) = (TVar::new(0_u64), Arc::new(Mutex::new(Vec::new())));
@@ -234,7 +234,7 @@ fn effects_come_in_the_order_of_versions() {
 /// executor's handlers saw still is what their versions say.
 #[test]
 fn foreign_threads_take_their_places_between() {
-    explore(500, || {
+    explore(2_000, || {
         let order = [Order::Commit, Order::Arrival][below(2)];
         let executor = executor(2 + below(2), order);
         let (cell, seen) = (TVar::new(0_u64), Arc::new(Mutex::new(Vec::new())));
@@ -284,7 +284,7 @@ fn foreign_threads_take_their_places_between() {
 /// ends once, and has done all or nothing.
 #[test]
 fn cancelled_and_woken_it_ends_once() {
-    explore(700, || {
+    explore(2_800, || {
         let order = [Order::Commit, Order::Arrival][below(2)];
         let executor = executor(1 + below(2), order);
         let (goods, got) = (TVar::new(0_u64), TVar::new(0_u64));
@@ -298,6 +298,8 @@ fn cancelled_and_woken_it_ends_once() {
         });
         let there = goods.clone();
         let writer = start(move || atomically(|tx| tx.set(&there, 1)));
+        // At any time of its life.
+        (0..below(200)).for_each(|_| thread::yield_now());
         waits[1].cancel();
         let [first, second] = waits;
         let second = second.wait();
@@ -320,7 +322,7 @@ fn cancelled_and_woken_it_ends_once() {
 /// Handlers of an executor and threads of their own wait for each other.
 #[test]
 fn pairs_wait_for_each_other_across_threads() {
-    explore(500, || {
+    explore(2_000, || {
         let order = [Order::Commit, Order::Arrival][below(2)];
         let executor = executor(1 + below(2), order);
         let ball = TVar::new(0_u64);
@@ -368,7 +370,7 @@ impl CommitSink for Slow {
 /// K: the answers of an executor wait for the sink; a buffer that is full stops nobody for ever.
 #[test]
 fn answers_wait_until_they_are_durable() {
-    explore(300, || {
+    explore(1_200, || {
         let safe = Arc::new(Mutex::new(Vec::new()));
         let capacity = [1, 2, 1_000][below(3)];
         let durability = Durability::start(Slow(Arc::clone(&safe)), capacity).expect("no other");

@@ -5,7 +5,7 @@
 
 use super::Arc;
 use shuttle::sync::{Condvar, Once};
-use std::{io, time::Duration};
+use std::{io, sync::PoisonError, time::Duration};
 
 pub(crate) mod thread {
     //! Threads, as far as the library uses them.
@@ -71,7 +71,8 @@ impl<T> OnceLock<T> {
     }
 }
 
-/// The token of a [`Parker`].
+/// The token of a [`Parker`]. Its lock may be poisoned though nobody panicked with it: all coroutines
+/// count as panicking while one of them unwinds.
 #[derive(Debug, Default)]
 struct Token {
     left: shuttle::sync::Mutex<bool>,
@@ -97,9 +98,9 @@ impl Parker {
 
     pub(crate) fn park(&self) {
         let Token { left, changed } = &*self.0.0;
-        let mut left = left.lock().expect("nobody panics in there");
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
         while !std::mem::take(&mut *left) {
-            left = changed.wait(left).expect("nobody panics in there");
+            left = changed.wait(left).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -110,7 +111,7 @@ impl Parker {
 
 impl Unparker {
     pub(crate) fn unpark(&self) {
-        *self.0.left.lock().expect("nobody panics in there") = true;
+        *self.0.left.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.changed.notify_one();
     }
 }

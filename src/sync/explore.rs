@@ -8,7 +8,10 @@
 
 use shuttle::{
     Config, MaxSteps, Runner,
-    scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler},
+    scheduler::{
+        PctScheduler, RandomScheduler, ReplayScheduler, Scheduler,
+        UncontrolledNondeterminismCheckScheduler as Twice,
+    },
 };
 use std::{env, fs, sync::Arc};
 
@@ -16,6 +19,8 @@ use std::{env, fs, sync::Arc};
 const MOST_STEPS: usize = 200_000;
 /// How many changes of priority PCT makes, and one.
 const DEPTH: usize = 3;
+/// Every so many schedules one is run twice, to see that a replay takes the same steps.
+const REPLAYED: usize = 20;
 
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;
@@ -45,6 +50,7 @@ pub(crate) fn explore(schedules: usize, test: impl Fn() + Send + Sync + 'static)
     let seed = number("TXLOOP_SEED").unwrap_or(0);
     run(RandomScheduler::new_from_seed(seed, schedules), &test);
     run(PctScheduler::new_from_seed(seed, DEPTH, schedules), &test);
+    run(Twice::new(RandomScheduler::new_from_seed(seed, schedules / REPLAYED)), &test);
 }
 
 /// A number below `limit`, drawn by the schedule.

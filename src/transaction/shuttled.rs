@@ -50,7 +50,7 @@ fn take(tx: &Transaction, cell: &TVar<u64>) {
 #[test]
 fn three_that_get_in_each_others_way_all_come_through() {
     const TIMES: u64 = 3;
-    explore(600, || {
+    explore(2_400, || {
         let (cell, most) = (TVar::new(0), Arc::new(AtomicUsize::new(0)));
         let threads = (0..3).map(|_| {
             let (cell, most) = (cell.clone(), Arc::clone(&most));
@@ -77,7 +77,7 @@ fn three_that_get_in_each_others_way_all_come_through() {
 /// for attempts that will fail.
 #[test]
 fn nobody_sees_half_a_transfer() {
-    explore(400, || {
+    explore(1_600, || {
         let cells = [(); 3].map(|()| TVar::new(10_u64));
         let sum = |tx: &Transaction, cells: &[TVar<u64>; 3]| -> u64 {
             cells.iter().map(|cell| *tx.get(cell)).sum()
@@ -110,7 +110,7 @@ fn nobody_sees_half_a_transfer() {
 /// Who is irrevocable runs once, and what it read stands until it has committed.
 #[test]
 fn the_irrevocable_runs_once_and_nothing_changes_meanwhile() {
-    explore(500, || {
+    explore(2_000, || {
         let (cell, told) = (TVar::new(0_u64), Arc::new(AtomicUsize::new(0)));
         let theirs = cell.clone();
         let mut threads = vec![start(move || {
@@ -139,7 +139,7 @@ fn the_irrevocable_runs_once_and_nothing_changes_meanwhile() {
 /// deadlock, which shuttle finds.
 #[test]
 fn producers_and_consumers_never_wait_for_nothing() {
-    explore(500, || {
+    explore(2_000, || {
         let slot = TVar::new(None);
         let sum = Arc::new(AtomicU64::new(0));
         let mut threads = Vec::new();
@@ -175,7 +175,7 @@ fn producers_and_consumers_never_wait_for_nothing() {
 /// W1 to W3: a snapshot that waits sees what it waited for, whole.
 #[test]
 fn a_snapshot_that_waits_is_woken_by_either_of_its_cells() {
-    explore(500, || {
+    explore(2_000, || {
         let (a, b) = (TVar::new(0_u64), TVar::new(0_u64));
         let (a2, b2) = (a.clone(), b.clone());
         let mut threads = vec![start(move || {
@@ -201,7 +201,7 @@ fn a_snapshot_that_waits_is_woken_by_either_of_its_cells() {
 /// neither waits for both.
 #[test]
 fn alternatives_take_each_thing_once() {
-    explore(500, || {
+    explore(2_000, || {
         let (left, right) = (TVar::new(0_u64), TVar::new(0_u64));
         let tried = TVar::new(0_u64);
         let mut threads = Vec::new();
@@ -236,7 +236,7 @@ fn alternatives_take_each_thing_once() {
 /// What transactions ask for is done once each, in their order, by nobody but the library.
 #[test]
 fn effects_come_in_the_order_of_versions() {
-    explore(500, || {
+    explore(2_000, || {
         let (cell, done) = (TVar::new(0_u64), Arc::new(Mutex::new(Vec::new())));
         let threads = (0..2).map(|_| {
             let (cell, done) = (cell.clone(), Arc::clone(&done));
@@ -297,7 +297,7 @@ fn step(tx: &Transaction, cell: &TVar<u8>) -> u8 {
 /// has its record safe; all records are there in the end, in order.
 #[test]
 fn nothing_gets_out_that_is_not_durable() {
-    explore(350, || {
+    explore(1_400, || {
         let (cell, safe) = (TVar::new(0_u8), Arc::new(Mutex::new(Vec::new())));
         let sink = Slow { written: Vec::new(), safe: Arc::clone(&safe), good: usize::MAX };
         let durability = Durability::start(sink, [1, 2, 1_000][below(3)]).expect("no other");
@@ -306,7 +306,8 @@ fn nothing_gets_out_that_is_not_durable() {
             let is_safe = move |n: u8| safe.lock().iter().any(|(_, record)| *record == [n]);
             start(move || {
                 for _ in 0..2 {
-                    let n = atomically(|tx| step(tx, &cell));
+                    let step = |tx: &Transaction| step(tx, &cell);
+                    let n = if below(2) == 0 { atomically(step) } else { irrevocably(step) };
                     assert!(is_safe(n), "{n} got out");
                     let seen = cell.with(|n| *n);
                     assert!(is_safe(seen), "{seen} was seen");
@@ -325,7 +326,7 @@ fn nothing_gets_out_that_is_not_durable() {
 /// K6: after a failure nothing more gets out, and everybody who waits is told.
 #[test]
 fn a_sink_that_fails_is_final() {
-    explore(150, || {
+    explore(600, || {
         let (cell, safe) = (TVar::new(0_u8), Arc::new(Mutex::new(Vec::new())));
         let good = below(3);
         let sink = Slow { written: Vec::new(), safe: Arc::clone(&safe), good };
@@ -353,7 +354,7 @@ fn a_sink_that_fails_is_final() {
 /// I5: a cell whose handle was replaced is there for whoever still sees the handle.
 #[test]
 fn a_cell_that_is_dropped_while_others_read_it_is_there_for_them() {
-    explore(400, || {
+    explore(1_600, || {
         let outer = TVar::new(TVar::new(7_u64));
         let (replaced, over) = (outer.clone(), Arc::new(AtomicBool::new(false)));
         let ends = Arc::clone(&over);
@@ -381,7 +382,7 @@ fn a_cell_that_is_dropped_while_others_read_it_is_there_for_them() {
 /// baton only to collect.
 #[test]
 fn a_sink_that_ends_may_leave_the_first_flag() {
-    explore(500, || {
+    explore(2_000, || {
         let dropper = start(|| drop(TVar::new(7_u64)));
         let sink = Slow { written: Vec::new(), safe: Arc::default(), good: 0 };
         let durability = Durability::start(sink, 1).expect("no other");

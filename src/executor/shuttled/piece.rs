@@ -5,7 +5,7 @@ use super::{
         Executor,
         job::{Ended, Handled, How, Job, Kind, Verdict},
     },
-    program::{CELLS, Left, Model, Program, Real, Seen, run},
+    program::{CELLS, Left, Model, Program, Real, SEARCH, Seen, run},
 };
 use crate::TVar;
 use crate::sync::{Arc, Table, now_ns};
@@ -35,6 +35,7 @@ struct Piece {
     number: usize,
     handled: Arc<Handled>,
     cancel: Arc<Cancel>,
+    found: u64,
     answer: Option<u64>,
 }
 
@@ -52,13 +53,16 @@ impl Job for Piece {
     }
 
     fn view(&mut self, view: &Snapshot) {
-        let answer = run(&self.book.programs[self.number], &Seen(view, &self.book.cells));
-        self.answer = answer.ok();
+        let cells = Seen(view, &self.book.cells);
+        match self.kind() {
+            Kind::SearchThenWrite => self.found = run(&SEARCH, &cells).unwrap_or_default(),
+            _ => self.answer = run(&self.book.programs[self.number].ops, &cells).ok(),
+        }
     }
 
     fn attempt(&mut self, tx: &Transaction) -> Verdict {
-        match run(&self.book.programs[self.number], &Real(tx, &self.book.cells)) {
-            Ok(answer) => self.answer = Some(answer),
+        match run(&self.book.programs[self.number].ops, &Real(tx, &self.book.cells)) {
+            Ok(answer) => self.answer = Some(answer.wrapping_add(self.found)),
             Err(Left) => unreachable!("it is left by unwinding"),
         }
         Verdict::Commit
@@ -89,7 +93,8 @@ impl Book {
         handled: &Arc<Handled>,
     ) -> Arc<Cancel> {
         let (handled, cancel) = (Arc::clone(handled), Arc::new(Cancel::new()));
-        let piece = Piece { book: Arc::clone(self), number, handled, cancel, answer: None };
+        let piece =
+            Piece { book: Arc::clone(self), number, handled, cancel, found: 0, answer: None };
         let cancel = Arc::clone(&piece.cancel);
         executor.submit(Box::new(piece));
         cancel

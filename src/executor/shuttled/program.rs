@@ -34,6 +34,9 @@ pub(super) struct Program {
     pub(super) ops: Vec<Op>,
 }
 
+/// What a search looks at.
+pub(super) const SEARCH: [Op; 2] = [Op::Look(0), Op::Look(1)];
+
 impl Program {
     /// Whether it writes.
     pub(super) fn writes(&self) -> bool {
@@ -71,10 +74,10 @@ pub(super) trait Cells {
     }
 }
 
-/// Runs a program; the answer is made of all that it saw.
-pub(super) fn run(program: &Program, cells: &impl Cells) -> Result<u64, Left> {
+/// Takes these steps; the answer is made of all that they saw.
+pub(super) fn run(ops: &[Op], cells: &impl Cells) -> Result<u64, Left> {
     let mut answer = 0_u64;
-    for op in &program.ops {
+    for op in ops {
         let seen = match *op {
             Op::Look(cell) => cells.get(cell),
             Op::Add(cell, n) => cells.add(cell, n),
@@ -221,7 +224,10 @@ impl Model {
                 read: RefCell::default(),
                 written: RefCell::default(),
             };
-            let answer = run(&programs[number], &cells);
+            let Program { kind, ops } = &programs[number];
+            let search: &[Op] = if *kind == Kind::SearchThenWrite { &SEARCH } else { &[] };
+            let answer =
+                run(search, &cells).and_then(|found| Ok(run(ops, &cells)?.wrapping_add(found)));
             let Modelled { values, read, written } = cells;
             match answer {
                 Err(Left) => self.parked.push((number, read.into_inner())),
@@ -237,10 +243,13 @@ impl Model {
     }
 }
 
-fn program() -> Program {
+fn program(searches: bool) -> Program {
     let mut ops = Vec::new();
     let n = 1 + below(5) as u64;
     let cell = below(2);
+    if searches && below(8) == 0 {
+        return Program { kind: Kind::SearchThenWrite, ops: vec![Op::Add(cell, n)] };
+    }
     match below(10) {
         0 | 1 => ops.push(Op::Add(cell, n)),
         2 | 3 => ops.push(Op::Move(cell, 1 - cell, n)),
@@ -258,9 +267,10 @@ fn program() -> Program {
     Program { kind: Kind::Write, ops }
 }
 
-/// So many random programs, with one more for each thing that they may need.
-pub(super) fn programs(count: usize) -> Vec<Program> {
-    let mut programs: Vec<Program> = (0..count).map(|_| program()).collect();
+/// So many random programs, with one more for each thing that they may need. What a search finds is
+/// what its act writes on in arrival order only.
+pub(super) fn programs(count: usize, searches: bool) -> Vec<Program> {
+    let mut programs: Vec<Program> = (0..count).map(|_| program(searches)).collect();
     for number in 0..count {
         let puts: &[usize] = match programs[number].ops[0] {
             Op::Take(goods) => &[goods],
