@@ -104,7 +104,7 @@ pub(crate) mod explore;
 #[cfg(shuttle)]
 pub(crate) use self::lock::Mutex as Table;
 #[cfg(shuttle)]
-pub(crate) use cooperative::{OnceLock, Parker, Unparker, cores, daemon, now_ns, thread};
+pub(crate) use cooperative::{OnceLock, Parker, Unparker, cores, daemon, now_ns, spawn, thread};
 
 /// A mutex that ignores poisoning: no invariant of this library is broken by a panic under a lock.
 mod lock {
@@ -199,7 +199,7 @@ pub(crate) fn wall_clock() -> std::time::SystemTime {
 }
 
 /// Starts a named thread of this library.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) fn spawn(
     name: &str,
     f: impl FnOnce() + Send + 'static,

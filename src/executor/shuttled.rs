@@ -5,9 +5,14 @@
 mod piece;
 mod program;
 
-use super::{Executor, Failure, Order, Series, series::Batch};
+use super::{
+    Executor, Failure, Limits, Order,
+    core::{Core, Laned},
+    ledger::Ledger,
+    series::{Batch, Series},
+};
 use crate::sync::{
-    Arc, AtomicUsize, Mutex, Ordering,
+    Arc, AtomicUsize, Mutex, Ordering, Parker,
     explore::{below, explore},
     spawn,
     thread::{self, JoinHandle},
@@ -163,6 +168,46 @@ fn members_of_series_end_once_each() {
             assert_eq!(answers[number], answer, "{number}: {:#?}", book.programs);
         }
         assert_eq!((model.values, others.with(|n| *n)), (book.values(), 3));
+    });
+}
+
+/// A worker without handlers: it takes what is queued, and sleeps as `worker.rs` does. The last one
+/// to take something ends all.
+fn take_all(core: &Core, index: usize, parker: &Parker, left: &AtomicUsize) {
+    while !core.is_stopping() {
+        while core.lane.next().is_some() {
+            if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                core.stop();
+            }
+        }
+        if core.may_sleep(index) {
+            parker.park();
+            core.awake(index);
+        }
+    }
+}
+
+/// The sleep alone, in short programs: every push that finds nobody awake wakes somebody.
+#[test]
+fn whoever_sleeps_hears_of_what_is_pushed() {
+    explore(20_000, || {
+        let parkers: Vec<_> = (0..1 + below(2)).map(|_| Parker::new()).collect();
+        let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
+        let (ledger, pushes) = (Ledger::new(None, 3), 2 + below(2));
+        let core = Core::new(2, Order::Commit, Limits::default(), [0; 32], unparkers, ledger);
+        let left = Arc::new(AtomicUsize::new(pushes));
+        let workers = parkers.into_iter().enumerate().map(|(index, parker)| {
+            let (core, left) = (Arc::clone(&core), Arc::clone(&left));
+            start(move || take_all(&core, index, &parker, &left))
+        });
+        let workers: Vec<_> = workers.collect();
+        let nothing = Vec::<fn(&Transaction)>::new();
+        let nothing: Arc<dyn Series> = Arc::new(Batch::new(nothing, handled("n", false), 1, 0));
+        for _ in 0..pushes {
+            core.lane.push(Laned::Series(Arc::clone(&nothing)));
+            core.wake_one();
+        }
+        workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
     });
 }
 

@@ -6,6 +6,7 @@
 //! that one alone is run again. Every access to shared memory counts as sequentially consistent
 //! here: missing fences are for the models.
 
+pub(crate) use super::cooperative::below;
 use shuttle::{
     Config, MaxSteps, Runner,
     scheduler::{
@@ -51,10 +52,4 @@ pub(crate) fn explore(schedules: usize, test: impl Fn() + Send + Sync + 'static)
     run(RandomScheduler::new_from_seed(seed, schedules), &test);
     run(PctScheduler::new_from_seed(seed, DEPTH, schedules), &test);
     run(Twice::new(RandomScheduler::new_from_seed(seed, schedules / REPLAYED)), &test);
-}
-
-/// A number below `limit`, drawn by the schedule.
-pub(crate) fn below(limit: usize) -> usize {
-    use shuttle::rand::{Rng as _, thread_rng};
-    thread_rng().gen_range(0..limit)
 }
