@@ -1,9 +1,12 @@
-//! The only door to atomics, locks, threads and clocks; loom's stand-ins under `cfg(loom)`, those
-//! of the interleaver under `cfg(txloop_check)`.
+//! The only door to atomics, locks, threads and clocks, and to the stand-ins of loom, of shuttle and,
+//! under `cfg(txloop_check)`, of the interleaver.
 //!
 //! Everything that takes part in a protocol of docs/protocol.md is imported from here, so that the
-//! same code runs in production and in the models. Structures from crates (queues, padding,
-//! parkers) are used directly, because no modelled protocol rests on them.
+//! same code runs in production, in the models and under shuttle. Structures from crates (queues,
+//! padding) are used directly: no modelled protocol rests on them, and none of them blocks.
+//!
+//! Shuttle runs the threads of a test as coroutines on one thread of the system. So whatever
+//! blocks, and whatever belongs to one thread or to one process, comes from here as well.
 
 /// A constructor that is `const` in production, so that it can fill a static, and plain under loom,
 /// whose stand-ins cannot be made in a constant.
@@ -16,19 +19,28 @@ macro_rules! const_fn {
     };
 }
 
-/// One value for the whole process; under loom, one for each execution of a model.
+/// One value for the whole process; under loom and shuttle, one for each execution. Shuttle's is
+/// never dropped, as in production: what is dropped at the end of an execution may still use it.
 macro_rules! global {
     ($(#[$meta:meta])* pub(crate) static $name:ident: $ty:ty = $init:expr;) => {
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         $(#[$meta])* pub(crate) static $name: $ty = $init;
         #[cfg(loom)]
         loom::lazy_static! { $(#[$meta])* pub(crate) static ref $name: $ty = $init; }
+        #[cfg(shuttle)]
+        shuttle::lazy_static! {
+            $(#[$meta])* pub(crate) static ref $name: &'static $ty = Box::leak(Box::new($init));
+        }
     };
     ($(#[$meta:meta])* static $name:ident: $ty:ty = $init:expr;) => {
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         $(#[$meta])* static $name: $ty = $init;
         #[cfg(loom)]
         loom::lazy_static! { $(#[$meta])* static ref $name: $ty = $init; }
+        #[cfg(shuttle)]
+        shuttle::lazy_static! {
+            $(#[$meta])* static ref $name: &'static $ty = Box::leak(Box::new($init));
+        }
     };
 }
 
@@ -58,7 +70,17 @@ macro_rules! fault {
     };
 }
 
-pub(crate) use {const_fn, fault, global, point};
+/// One value for each thread.
+macro_rules! per_thread {
+    ($(#[$meta:meta])* $vis:vis static $name:ident: $ty:ty = $init:expr;) => {
+        #[cfg(not(shuttle))]
+        thread_local! { $(#[$meta])* $vis static $name: $ty = const { $init }; }
+        #[cfg(shuttle)]
+        shuttle::thread_local! { $(#[$meta])* $vis static $name: $ty = const { $init }; }
+    };
+}
+
+pub(crate) use {const_fn, fault, global, per_thread, point};
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -71,16 +93,26 @@ pub(crate) use loom::{
     thread,
 };
 
-#[cfg(not(loom))]
-pub(crate) use std::{
+#[cfg(shuttle)]
+pub(crate) use shuttle::{
     hint::spin_loop,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     },
+    thread::LocalKey,
 };
 
-#[cfg(not(any(loom, txloop_check)))]
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use std::{
+    hint::spin_loop,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    },
+};
+
+#[cfg(not(any(loom, shuttle, txloop_check)))]
 pub(crate) use {
     crossbeam_utils::sync::{Parker, Unparker},
     std::thread,
@@ -96,15 +128,30 @@ pub(crate) mod stand_ins;
 pub(crate) use stand_ins::{Parker, Unparker, thread};
 
 pub(crate) use lock::Mutex;
+#[cfg(not(shuttle))]
+pub(crate) use std::thread::LocalKey;
+#[cfg(not(shuttle))]
 pub(crate) use table::Table;
 #[cfg(not(loom))]
 pub(crate) use unsafe_cell::UnsafeCell;
+
+#[cfg(shuttle)]
+mod cooperative;
+#[cfg(all(test, shuttle))]
+pub(crate) mod explore;
+/// A lock like any other: a thread that is preempted while it holds one would stop all others.
+#[cfg(shuttle)]
+pub(crate) use self::lock::Mutex as Table;
+#[cfg(shuttle)]
+pub(crate) use cooperative::{OnceLock, Parker, Unparker, cores, daemon, now_ns, spawn, thread};
 
 /// A mutex that ignores poisoning: no invariant of this library is broken by a panic under a lock.
 mod lock {
     #[cfg(loom)]
     use loom::sync as imported;
-    #[cfg(not(loom))]
+    #[cfg(shuttle)]
+    use shuttle::sync as imported;
+    #[cfg(not(any(loom, shuttle)))]
     use std::sync as imported;
 
     #[expect(clippy::disallowed_types, reason = "this is the door")]
@@ -126,6 +173,7 @@ mod lock {
 }
 
 /// A lock around a table that takes part in no protocol: the same under loom, which cannot see it.
+#[cfg(not(shuttle))]
 mod table {
     #[expect(clippy::disallowed_types, reason = "this is the door")]
     #[derive(Debug, Default)]
@@ -169,7 +217,7 @@ mod unsafe_cell {
 }
 
 /// Nanoseconds on the monotonic clock since the first call in this process.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn now_ns() -> u64 {
     use std::{sync::OnceLock, time::Instant};
@@ -194,7 +242,7 @@ pub(crate) fn wall_clock() -> std::time::SystemTime {
 }
 
 /// Starts a named thread of this library.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) fn spawn(
     name: &str,
     f: impl FnOnce() + Send + 'static,
@@ -203,4 +251,19 @@ pub(crate) fn spawn(
     return thread::Builder::new().name(name.to_owned()).spawn(f);
     #[cfg(txloop_check)]
     thread::spawn(name, f)
+}
+
+/// Starts a thread of this library that never ends.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn daemon(
+    name: &str,
+    f: impl FnOnce() + Send + 'static,
+) -> std::io::Result<thread::Thread> {
+    spawn(name, f).map(|handle| handle.thread().clone())
+}
+
+/// How many threads can run at once.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -151,7 +151,7 @@ impl Size {
         let class = layout.size().div_ceil(STEP);
         if class < CLASSES
             && layout.align() <= ALIGN
-            && cfg!(not(txloop_sanitize))
+            && cfg!(not(any(txloop_sanitize, shuttle)))
             && let Ok(layout) = Layout::from_size_align(class * STEP, ALIGN)
         {
             return Self { layout, class };

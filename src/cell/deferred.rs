@@ -60,20 +60,25 @@ mod queue {
     use super::Deferred;
     use crate::cell::store::STORE;
     use crate::sync::{
-        AtomicBool, AtomicU32, Ordering, fault, fence, point, spawn,
+        AtomicBool, AtomicU32, OnceLock, Ordering, daemon, fault, fence, global, per_thread, point,
         thread::{self, Thread},
     };
     use crossbeam_queue::SegQueue;
     use std::{
         cell::Cell,
         panic::{AssertUnwindSafe, catch_unwind},
-        sync::OnceLock,
         time::Duration,
     };
 
-    static QUEUE: SegQueue<Deferred> = SegQueue::new();
-    static DRAINING: AtomicBool = AtomicBool::new(false);
-    static REAPER_STATE: AtomicU32 = AtomicU32::new(ASLEEP);
+    global! {
+        static QUEUE: SegQueue<Deferred> = SegQueue::new();
+    }
+    global! {
+        static DRAINING: AtomicBool = AtomicBool::new(false);
+    }
+    global! {
+        static REAPER_STATE: AtomicU32 = AtomicU32::new(ASLEEP);
+    }
     /// The reaper waits to be woken.
     const ASLEEP: u32 = 0;
     /// The reaper comes back by itself, for memory that cannot be freed yet.
@@ -82,15 +87,17 @@ mod queue {
     const UP: u32 = 2;
     /// How long a nap is.
     const NAP: Duration = Duration::from_millis(20);
-    static REAPER: OnceLock<Option<Thread>> = OnceLock::new();
+    global! {
+        static REAPER: OnceLock<Option<Thread>> = OnceLock::new();
+    }
 
-    thread_local! {
-        static ADOPTED: Cell<bool> = const { Cell::new(false) };
+    per_thread! {
+        static ADOPTED: Cell<bool> = Cell::new(false);
     }
 
     /// Says that this thread belongs to the library and may run what was put off.
     pub(crate) fn adopt_thread() {
-        ADOPTED.set(true);
+        ADOPTED.with(|adopted| adopted.set(true));
     }
 
     /// Puts an item off. Runs no user code.
@@ -112,7 +119,7 @@ mod queue {
     /// no current transaction and without the baton.
     #[cold]
     pub(crate) fn settle() {
-        if ADOPTED.get() {
+        if ADOPTED.with(Cell::get) {
             drain();
         } else if REAPER_STATE.load(Ordering::Relaxed) != UP {
             call_reaper(UP);
@@ -158,13 +165,13 @@ mod queue {
             // Its work is done by logical threads: see `probe::reap`.
             return None;
         }
-        let reaper = spawn("txloop-reaper", || {
+        let reaper = daemon("txloop-reaper", || {
             adopt_thread();
             loop {
                 reap();
             }
         });
-        reaper.ok().map(|handle| handle.thread().clone())
+        reaper.ok()
     }
 
     /// Sleeps until called, or naps; then frees what can be freed.

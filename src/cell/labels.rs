@@ -4,7 +4,7 @@
 //! number is for display and statistics, never an identity. Protected by one mutex each: names are
 //! made when routes and cells are made, places when a conflict or a logged write is first seen.
 
-use crate::sync::Table;
+use crate::sync::{Table, global};
 use std::{collections::HashMap, panic::Location};
 
 /// The most entries of each table.
@@ -26,8 +26,12 @@ struct Places {
     all: Vec<&'static Location<'static>>,
 }
 
-static NAMES: Table<Names> = Table::new(Names { numbers: None, texts: Vec::new() });
-static PLACES: Table<Places> = Table::new(Places { numbers: None, all: Vec::new() });
+global! {
+    static NAMES: Table<Names> = Table::new(Names { numbers: None, texts: Vec::new() });
+}
+global! {
+    static PLACES: Table<Places> = Table::new(Places { numbers: None, all: Vec::new() });
+}
 
 impl Label {
     /// No name.

@@ -12,7 +12,7 @@
 #![expect(unsafe_code, reason = "slot ownership: one of the four files of the cell module")]
 
 use crate::sync::{
-    AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, const_fn, fault, fence, point,
+    AtomicPtr, AtomicU32, AtomicU64, LocalKey, Ordering, UnsafeCell, const_fn, fault, fence, point,
 };
 use crossbeam_utils::CachePadded;
 use std::{
@@ -21,7 +21,6 @@ use std::{
     marker::PhantomData,
     ops::{Deref, DerefMut},
     ptr,
-    thread::LocalKey,
 };
 
 /// What an idle slot announces. Tested before [`RANGE`], whose bit it contains.
@@ -29,14 +28,16 @@ pub(crate) const IDLE: u64 = u64::MAX;
 /// The top bit of an announcement: every snapshot from the rest of the word up counts as active.
 pub(crate) const RANGE: u64 = 1 << 63;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const SLOTS_PER_BLOCK: usize = 64;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const SLOTS_PER_BLOCK: usize = 4;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const BLOCKS: usize = 64;
 #[cfg(loom)]
 const BLOCKS: usize = 1;
+#[cfg(shuttle)]
+const BLOCKS: usize = 16;
 
 /// The most attempts and snapshots that can be under way at one time in a process: 4,096. Whoever
 /// comes later waits for a free slot.
@@ -464,7 +465,7 @@ struct Restore(&'static LocalKey<Cell<*const ()>>, *const ());
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        self.0.set(self.1);
+        self.0.with(|held| held.set(self.1));
     }
 }
 
@@ -478,30 +479,30 @@ impl<T> Scoped<T> {
     #[inline]
     pub(crate) fn enter<R>(&self, value: Option<&T>, f: impl FnOnce() -> R) -> R {
         let lent = value.map_or(ptr::null(), |v| ptr::from_ref(v).cast());
-        let _restore = Restore(self.key, self.key.replace(lent));
+        let _restore = Restore(self.key, self.key.with(|held| held.replace(lent)));
         f()
     }
 
     /// Runs `f` while every use of [`Scoped::with`] panics.
     pub(crate) fn forbid<R>(&self, f: impl FnOnce() -> R) -> R {
-        let _restore = Restore(self.key, self.key.replace(FORBIDDEN));
+        let _restore = Restore(self.key, self.key.with(|held| held.replace(FORBIDDEN)));
         f()
     }
 
     /// Whether nothing is lent on this thread.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.key.get().is_null()
+        self.key.with(Cell::get).is_null()
     }
 
     /// Calls `f` with the value lent to this thread, if any. Panics where it is forbidden.
     pub(crate) fn with<R>(&self, f: impl FnOnce(Option<&T>) -> R) -> R {
         assert!(
-            self.key.get() != FORBIDDEN,
+            self.key.with(Cell::get) != FORBIDDEN,
             "a step of `update_later` runs while others' commits wait: it cannot begin a \
              transaction or a snapshot"
         );
-        let lent: *const T = self.key.get().cast();
+        let lent: *const T = self.key.with(Cell::get).cast();
         // SAFETY: only `enter` stores a pointer that is not null, from a `&T` that outlives the
         // call of its closure, on this thread; we are inside that call, or it would be restored.
         f(unsafe { lent.as_ref() })

@@ -14,11 +14,11 @@ use crossbeam_utils::CachePadded;
 use std::{collections::VecDeque, sync::OnceLock};
 
 /// Every so many dropped cells, whoever drops one tries to collect.
-#[cfg(not(any(loom, txloop_check)))]
+#[cfg(not(any(loom, shuttle, txloop_check)))]
 const COLLECT_EVERY: usize = 64;
 #[cfg(txloop_check)]
 const COLLECT_EVERY: usize = 2;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const COLLECT_EVERY: usize = 1;
 /// How many queued cells one hold looks at again.
 const SECOND_LOOKS: usize = 16;
@@ -31,25 +31,25 @@ const FREED_IDLE: usize = 4096;
 /// How often such a thread takes the baton while there is something to free.
 const COLLECTIONS: usize = 64;
 /// How many written cells are pruned together: a scan reads a line of every other thread's.
-#[cfg(not(any(loom, txloop_check)))]
+#[cfg(not(any(loom, shuttle, txloop_check)))]
 const PRUNE_TOGETHER: usize = 64;
 #[cfg(txloop_check)]
 const PRUNE_TOGETHER: usize = 2;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const PRUNE_TOGETHER: usize = 1;
 /// After how many holds there is a scan although little was written.
-#[cfg(not(any(loom, txloop_check)))]
+#[cfg(not(any(loom, shuttle, txloop_check)))]
 const LOOK_EVERY: usize = 16;
 #[cfg(txloop_check)]
 const LOOK_EVERY: usize = 1;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const LOOK_EVERY: usize = 0;
 /// How many unlinked versions are freed together.
-#[cfg(not(any(loom, txloop_check)))]
+#[cfg(not(any(loom, shuttle, txloop_check)))]
 const RETIRE_TOGETHER: usize = 16;
 #[cfg(txloop_check)]
 const RETIRE_TOGETHER: usize = 2;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const RETIRE_TOGETHER: usize = 1;
 
 global! {

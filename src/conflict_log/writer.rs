@@ -20,7 +20,6 @@ use std::{
 };
 
 use crossbeam_queue::ArrayQueue;
-use crossbeam_utils::sync::{Parker, Unparker};
 
 use super::{
     format,
@@ -30,7 +29,9 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    sync::{self, Arc, AtomicBool, AtomicU64, Ordering, Table, thread::JoinHandle},
+    sync::{
+        self, Arc, AtomicBool, AtomicU64, Ordering, Parker, Table, Unparker, thread::JoinHandle,
+    },
 };
 
 /// Blocks that wait for the writer at most; a block that finds no room is dropped.

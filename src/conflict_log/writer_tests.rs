@@ -2,8 +2,6 @@
 
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
 
-use crossbeam_utils::sync::Parker;
-
 use super::{
     recorder::{BLOCK_BYTES, DUE_NS},
     sink::Medium,
@@ -11,7 +9,7 @@ use super::{
     writer::{FILE_LIMIT, MAX_DEFINITIONS, QUEUE_BLOCKS, Shared, Writer},
     *,
 };
-use crate::sync::{Arc, Table};
+use crate::sync::{Arc, Parker, Table};
 
 /// A writer without a thread, and a recorder for it.
 fn writer_on<M: Medium>(medium: M, limit: u64) -> (Writer<M>, Arc<Shared>) {

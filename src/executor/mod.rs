@@ -18,6 +18,8 @@ mod ledger;
 pub(crate) mod runner;
 pub(crate) mod schedule;
 mod series;
+#[cfg(all(test, shuttle))]
+mod shuttled;
 mod transact;
 mod turns;
 mod watch;
@@ -29,7 +31,10 @@ pub use transact::{Failure, Panicked, Transact};
 use self::core::{Core, Limits, Queued};
 use crate::conflict_log::Log;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{Arc, Parker, now_ns, spawn, thread::JoinHandle};
+use crate::sync::{
+    Arc, Parker, cores, now_ns, spawn,
+    thread::{self, JoinHandle},
+};
 use crate::transaction::{
     Transaction,
     inputs::{fresh_seed, wall_ns},
@@ -144,7 +149,7 @@ impl ExecutorBuilder {
     fn start(self, for_loop: bool) -> Result<Executor> {
         let threads = match self.threads {
             Some(threads) => threads,
-            None => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS),
+            None => cores().min(MAX_THREADS),
         };
         if !(1..=MAX_THREADS).contains(&threads) {
             let message = format!("{threads} threads: must be 1 to {MAX_THREADS}");
@@ -344,7 +349,7 @@ impl Executor {
 impl Drop for Executor {
     fn drop(&mut self) {
         self.core.stop();
-        let me = std::thread::current().id();
+        let me = thread::current().id();
         if self.workers.iter().any(|worker| worker.thread().id() == me) {
             // Dropped by something that one of its own threads runs, and which must end first: the
             // threads end by themselves.

@@ -2,16 +2,11 @@
 //! until the next one.
 
 use crate::sync::{
-    Arc, Table, now_ns, spawn,
+    Arc, OnceLock, Table, daemon, global, now_ns,
     thread::{self, Thread},
 };
 use crate::transaction::cancel::{Cancel, Why};
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    sync::{OnceLock, Weak},
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Weak, time::Duration};
 
 struct Deadline {
     at_ns: u64,
@@ -38,8 +33,12 @@ impl Ord for Deadline {
     }
 }
 
-static DEADLINES: Table<BinaryHeap<Reverse<Deadline>>> = Table::new(BinaryHeap::new());
-static WATCH: OnceLock<Option<Thread>> = OnceLock::new();
+global! {
+    static DEADLINES: Table<BinaryHeap<Reverse<Deadline>>> = Table::new(BinaryHeap::new());
+}
+global! {
+    static WATCH: OnceLock<Option<Thread>> = OnceLock::new();
+}
 
 /// Cancels after `limit`, unless nobody holds `cancel` any more.
 pub(super) fn cancel_after(limit: Duration, cancel: &Arc<Cancel>) {
@@ -52,13 +51,12 @@ pub(super) fn cancel_after(limit: Duration, cancel: &Arc<Cancel>) {
     };
     // Without a thread nothing is ever late: as if no limit had been set.
     let watch = WATCH.get_or_init(|| {
-        spawn("txloop-watch", || {
+        daemon("txloop-watch", || {
             loop {
                 watch();
             }
         })
         .ok()
-        .map(|handle| handle.thread().clone())
     });
     if let Some(watch) = watch.as_ref().filter(|_| first) {
         watch.unpark();

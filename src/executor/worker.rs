@@ -2,7 +2,7 @@
 
 use super::{core::Core, runner::Runner};
 use crate::cell::deferred;
-use crate::sync::{Arc, Parker, now_ns, spin_loop};
+use crate::sync::{Arc, Parker, cores, now_ns, spin_loop};
 use std::time::Duration;
 
 /// How long a worker looks for work before it parks, where there are cores to spare.
@@ -14,9 +14,8 @@ pub(crate) fn run(core: Arc<Core>, index: usize, parker: Parker) {
     deferred::adopt_thread();
     let mut runner = Runner::new(Arc::clone(&core), index);
     // Not where a spinning thread would take a core from one that runs: the loop needs one too.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // A clock that follows the steps of the interleaver stands still meanwhile.
-    let spins = core.threads < cores && !cfg!(txloop_check);
+    let spins = core.threads < cores() && !cfg!(txloop_check);
     loop {
         while runner.step() {}
         if core.is_stopping() && core.is_drained() {

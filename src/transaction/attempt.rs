@@ -140,10 +140,11 @@ pub(crate) fn keep(mut spare: Spare) {
 #[cfg(not(loom))]
 mod kept {
     use super::Spare;
+    use crate::sync::per_thread;
     use std::cell::Cell;
 
-    thread_local! {
-        pub(super) static SPARE: Cell<Option<Spare>> = const { Cell::new(None) };
+    per_thread! {
+        pub(super) static SPARE: Cell<Option<Spare>> = Cell::new(None);
     }
 }
 

@@ -31,9 +31,9 @@ const HOLD_COMMITS: usize = 64;
 /// The longest that a hold goes on taking further attempts, in nanoseconds.
 const HOLD_NS: u64 = 10_000;
 /// How often a thread that waits for its commit looks before it sleeps: about a microsecond.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const SPINS: usize = 100;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const SPINS: usize = 0;
 
 /// How an attempt ended.
@@ -116,7 +116,6 @@ pub(crate) fn try_commit(attempt: Attempt) -> Result<(Spare, Outcome), Attempt> 
 /// Makes an attempt READY (C1, C2): its owner hears of it once it has been committed, parked or has
 /// failed.
 pub(crate) fn submit(attempt: Attempt, wish: Wish, owner: Box<dyn Finish>) {
-    STORE.on_flag(flagged);
     QUEUES.ready.push(Linked::new(Ready { attempt, wish, owner }));
     point!(Ready);
     work();
@@ -463,6 +462,8 @@ fn flagged(guard: Guard<Held>, flags: u32) {
 
 /// Sees to it that what is READY is committed: by this thread, or by the holder.
 pub(super) fn work() {
+    // Here and not by whoever pushes: a sink leaves a flag although nothing was ever pushed.
+    STORE.on_flag(flagged);
     if let Some(guard) = STORE.baton().take_or_flag(WORK) {
         hold(guard, Vec::new());
     }

@@ -6,7 +6,7 @@
 //! | `since_ns` = 0 | the holder, after it | the same |
 
 use crate::cell::labels::Label;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, now_ns};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, global, now_ns};
 use crossbeam_utils::CachePadded;
 use std::{fmt, time::Duration};
 
@@ -16,8 +16,10 @@ struct Running {
     since_ns: AtomicU64,
 }
 
-static RUNNING: CachePadded<Running> =
-    CachePadded::new(Running { handler: AtomicU32::new(0), since_ns: AtomicU64::new(0) });
+global! {
+    static RUNNING: CachePadded<Running> =
+        CachePadded::new(Running { handler: AtomicU32::new(0), since_ns: AtomicU64::new(0) });
+}
 
 /// Says that a handler runs from now on. Called by the holder.
 #[inline]

@@ -18,6 +18,8 @@ pub(crate) mod outbox;
 pub(crate) mod parked;
 #[cfg(not(loom))]
 pub(crate) mod run;
+#[cfg(all(test, shuttle))]
+mod shuttled;
 #[cfg(not(loom))]
 pub(crate) mod sink;
 #[cfg(loom)]

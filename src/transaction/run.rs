@@ -9,7 +9,7 @@ use super::{
     view::{Mode, Transaction},
 };
 use crate::cell::{deferred, labels::Label, slot::Scoped, store::STORE};
-use crate::sync::now_ns;
+use crate::sync::{now_ns, per_thread};
 use std::{
     cell::Cell,
     convert::Infallible,
@@ -22,10 +22,14 @@ pub(crate) const MAX_FAILURES: u32 = 3;
 /// After so much time thrown away a handler runs alone, in nanoseconds.
 pub(crate) const MAX_LOST_NS: u64 = 10_000_000;
 
-thread_local! {
-    static TRANSACTION: Cell<*const ()> = const { Cell::new(ptr::null()) };
-    static SNAPSHOT: Cell<*const ()> = const { Cell::new(ptr::null()) };
-    static ON_LOOP: Cell<bool> = const { Cell::new(false) };
+per_thread! {
+    static TRANSACTION: Cell<*const ()> = Cell::new(ptr::null());
+}
+per_thread! {
+    static SNAPSHOT: Cell<*const ()> = Cell::new(ptr::null());
+}
+per_thread! {
+    static ON_LOOP: Cell<bool> = Cell::new(false);
 }
 
 /// The transaction that runs on this thread. Inside a snapshot of its own there is none.
@@ -151,7 +155,7 @@ pub fn try_atomically<R, E>(f: impl Fn(&Transaction) -> Result<R, E>) -> Result<
 pub fn irrevocably<R>(f: impl FnOnce(&Transaction) -> R) -> R {
     let inside = !CURRENT.is_empty() || !VIEWING.is_empty();
     assert!(!inside, "inside a transaction or a snapshot nothing is irrevocable: it may run again");
-    assert!(!ON_LOOP.get(), "a loop must not wait: give it to a thread of its own");
+    assert!(!ON_LOOP.with(Cell::get), "a loop must not wait: give it to a thread of its own");
     let mut hold = commit::take_alone(STORE.watermark());
     let attempt = attempt::take().handler(Label::NONE, None, None, None).begin();
     holder::runs(Label::NONE, now_ns());
@@ -177,7 +181,7 @@ pub fn irrevocably<R>(f: impl FnOnce(&Transaction) -> R) -> R {
 
 /// Says that this is the thread of a loop.
 pub(crate) fn enter_loop() {
-    ON_LOOP.set(true);
+    ON_LOOP.with(|on_loop| on_loop.set(true));
 }
 
 /// Runs `f` on a read-only view of the newest committed state, once.

@@ -13,7 +13,7 @@ use super::{commit, view::Transaction};
 use crate::cell::store::STORE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{
-    Arc, AtomicBool, AtomicU64, Ordering, Table, fault, spawn,
+    Arc, AtomicBool, AtomicU64, Ordering, Table, fault, global, spawn,
     thread::{self, JoinHandle, Thread},
 };
 use std::{
@@ -59,16 +59,30 @@ struct State {
     failure: Option<String>,
 }
 
-static STATE: Table<Option<State>> = Table::new(None);
-/// Whether there is a sink.
-static ACTIVE: AtomicBool = AtomicBool::new(false);
-/// Whether the buffer is full.
-static CLOSED: AtomicBool = AtomicBool::new(false);
-static FAILED: AtomicBool = AtomicBool::new(false);
-static DURABLE: AtomicU64 = AtomicU64::new(0);
-/// Whether the sink's thread sleeps, or is about to.
-static ASLEEP: AtomicBool = AtomicBool::new(false);
-static THREAD: Table<Option<Thread>> = Table::new(None);
+global! {
+    static STATE: Table<Option<State>> = Table::new(None);
+}
+global! {
+    /// Whether there is a sink.
+    static ACTIVE: AtomicBool = AtomicBool::new(false);
+}
+global! {
+    /// Whether the buffer is full.
+    static CLOSED: AtomicBool = AtomicBool::new(false);
+}
+global! {
+    static FAILED: AtomicBool = AtomicBool::new(false);
+}
+global! {
+    static DURABLE: AtomicU64 = AtomicU64::new(0);
+}
+global! {
+    /// Whether the sink's thread sleeps, or is about to.
+    static ASLEEP: AtomicBool = AtomicBool::new(false);
+}
+global! {
+    static THREAD: Table<Option<Thread>> = Table::new(None);
+}
 
 /// Whether there is a sink.
 #[inline]

@@ -1,0 +1,443 @@
+//! The executor under shuttle: random handlers against one thread that runs them one after another,
+//! workers that sleep and wake, and whoever works beside them. See `sync/explore.rs` for how to run
+//! and replay them.
+
+mod piece;
+mod program;
+
+use super::{
+    Executor, Failure, Limits, Order,
+    core::Core,
+    lane::Laned,
+    ledger::Ledger,
+    series::{Batch, Series},
+};
+use crate::sync::{
+    Arc, AtomicUsize, Mutex, Ordering, Parker,
+    explore::{below, explore},
+    spawn,
+    thread::{self, JoinHandle},
+};
+use crate::transaction::{
+    CommitSink, Durability, Transaction, atomically, irrevocably, parked_for,
+};
+use crate::{TVar, snapshot};
+use piece::{Book, handled};
+use program::{Model, Op, programs};
+use std::{io, time::Duration};
+
+fn executor(threads: usize, order: Order) -> Executor {
+    let builder = Executor::builder().threads(threads).order(order).seed([7; 32]);
+    builder.build().expect("threads")
+}
+
+fn start(f: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    spawn("test", f).expect("a thread")
+}
+
+#[track_caller]
+fn nobody_is_parked() {
+    assert_eq!(parked_for(Duration::ZERO, 10), [], "and nobody writes any more");
+}
+
+/// Gives all programs to an executor, in order, and takes some of them back.
+fn submit_all(book: &Arc<Book>, executor: &Executor, takes_back: bool) {
+    let handlers = [handled("cold", false), handled("hot", true)];
+    let hot = below(3) == 0;
+    let mut cancels = Vec::new();
+    for number in 0..book.programs.len() {
+        let handler = &handlers[usize::from(hot && below(2) == 0)];
+        let cancel = book.submit(executor, number, handler);
+        // Others may need what these put there.
+        let puts = matches!(book.programs[number].ops[0], Op::Put(_));
+        if takes_back && !puts && below(3) == 0 {
+            cancels.push(cancel);
+        }
+        if !cancels.is_empty() && below(2) == 0 {
+            Book::take_back(&cancels.swap_remove(0));
+        }
+    }
+    cancels.iter().for_each(|cancel| Book::take_back(cancel));
+}
+
+/// I2, I3, I4: in commit order, every handler ends once, and state and answers are those of their
+/// versions, one after another.
+#[test]
+fn commit_order_is_the_order_of_versions() {
+    explore(2_400, || {
+        let executor = executor(1 + below(3), Order::Commit);
+        let book = Book::new(programs(3 + below(4), false));
+        submit_all(&book, &executor, below(3) == 0);
+        drop(executor);
+        book.check_versions();
+        nobody_is_parked();
+    });
+}
+
+/// I4, I7, I9: in arrival order the place of each is that of its ticket, or right behind whoever
+/// woke it; with a ring of four.
+#[test]
+fn arrival_order_is_that_of_tickets() {
+    explore(2_400, || {
+        let executor = executor(1 + below(3), Order::Arrival);
+        let book = Book::new(programs(4 + below(5), true));
+        submit_all(&book, &executor, below(3) == 0);
+        drop(executor);
+        book.check_order(0..book.programs.len());
+        nobody_is_parked();
+    });
+}
+
+type Closure = Box<dyn Fn(&Transaction) -> u64 + Send + Sync>;
+
+/// The programs as closures that also note their numbers, in the order of their commits.
+fn closures(book: &Arc<Book>, noted: &TVar<Vec<usize>>) -> Vec<Closure> {
+    let closure = |number: usize| -> Closure {
+        let (book, noted) = (Arc::clone(book), noted.clone());
+        Box::new(move |tx| {
+            let note = move |before: &Vec<usize>| [before.as_slice(), &[number]].concat();
+            tx.update_later(&noted, note);
+            match program::run(&book.programs[number].ops, &program::Real(tx, &book.cells)) {
+                Ok(answer) => answer,
+                Err(program::Left) => unreachable!("it is left by unwinding"),
+            }
+        })
+    };
+    (0..book.programs.len()).map(closure).collect()
+}
+
+/// As [`Executor::run`], under a name that belongs in the serial lane if `hot`.
+fn run_series(executor: &Executor, hot: bool, closures: Vec<Closure>) -> Vec<u64> {
+    let (core, count) = (&executor.core, closures.len());
+    let batch = |first| Arc::new(Batch::new(closures, handled("series", hot), first, 0));
+    core.accepted();
+    let mut admitted = None;
+    match &core.arrival {
+        None => {
+            let batch = batch(core.tickets(count));
+            core.queue_series(Arc::clone(&batch) as Arc<dyn Series>);
+            admitted = Some(batch);
+        }
+        Some(arrival) => arrival.admit_series(|| {
+            let batch = batch(core.tickets(count));
+            admitted = Some(Arc::clone(&batch));
+            super::Queued::Series(batch)
+        }),
+    }
+    core.wake_one();
+    let answers = admitted.expect("admitted above").wait();
+    core.task_ended();
+    answers.into_iter().map(|answer| answer.expect("no panic")).collect()
+}
+
+/// The same for the members of a series, which are claimed and committed in groups, in the lane or
+/// not, while another thread gives the executor a series of its own.
+#[test]
+fn members_of_series_end_once_each() {
+    explore(2_000, || {
+        let order = [Order::Commit, Order::Arrival][below(2)];
+        let (executor, hot) = (Arc::new(executor(1 + below(3), order)), below(3) == 0);
+        let book = Book::new(programs(3 + below(4), false));
+        let noted = TVar::new(Vec::new());
+        let (others, beside) = (TVar::new(0), Arc::clone(&executor));
+        let theirs = others.clone();
+        let other = start(move || {
+            let hit = |_| {
+                let cell = theirs.clone();
+                move |tx: &Transaction| tx.modify(&cell, |n| *n += 1)
+            };
+            beside.run("beside", (0..3).map(hit).collect::<Vec<_>>());
+        });
+        let answers = run_series(&executor, hot, closures(&book, &noted));
+        other.join().expect("no panic");
+        drop(executor);
+        let mut model = Model::default();
+        match order {
+            Order::Commit => {
+                for number in snapshot(|s| s.get(&noted).clone()) {
+                    model.run(&book.programs, number);
+                }
+            }
+            Order::Arrival => {
+                (0..answers.len()).for_each(|number| model.run(&book.programs, number));
+            }
+        }
+        let ended: Vec<usize> = model.ended.iter().map(|(number, _)| *number).collect();
+        assert_eq!(ended, snapshot(|s| s.get(&noted).clone()), "{:#?}", book.programs);
+        assert_eq!(answers.len(), ended.len());
+        for (number, answer) in model.ended {
+            assert_eq!(answers[number], answer, "{number}: {:#?}", book.programs);
+        }
+        assert_eq!((model.values, others.with(|n| *n)), (book.values(), 3));
+    });
+}
+
+/// A worker without handlers: it takes what is queued, and sleeps as `worker.rs` does. The last one
+/// to take something ends all.
+fn take_all(core: &Core, index: usize, parker: &Parker, left: &AtomicUsize) {
+    while !core.is_stopping() {
+        while core.lane.next().is_some() {
+            if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                core.stop();
+            }
+        }
+        if core.may_sleep(index) {
+            parker.park();
+            core.awake(index);
+        }
+    }
+}
+
+/// The sleep alone, in short programs: every push that finds nobody awake wakes somebody.
+#[test]
+fn whoever_sleeps_hears_of_what_is_pushed() {
+    explore(20_000, || {
+        let parkers: Vec<_> = (0..1 + below(2)).map(|_| Parker::new()).collect();
+        let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
+        let (ledger, pushes) = (Ledger::new(None, 3), 2 + below(2));
+        let core = Core::new(2, Order::Commit, Limits::default(), [0; 32], unparkers, ledger);
+        let left = Arc::new(AtomicUsize::new(pushes));
+        let workers = parkers.into_iter().enumerate().map(|(index, parker)| {
+            let (core, left) = (Arc::clone(&core), Arc::clone(&left));
+            start(move || take_all(&core, index, &parker, &left))
+        });
+        let workers: Vec<_> = workers.collect();
+        let nothing = Vec::<fn(&Transaction)>::new();
+        let nothing: Arc<dyn Series> = Arc::new(Batch::new(nothing, handled("n", false), 1, 0));
+        for _ in 0..pushes {
+            core.lane.push(Laned::Series(Arc::clone(&nothing)));
+            core.wake_one();
+        }
+        workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
+    });
+}
+
+/// No wake-up of a worker is lost: one task at a time, so that all workers sleep in between, and
+/// each with an effect that only a worker, or the reaper, can do.
+#[test]
+fn workers_that_sleep_are_woken() {
+    explore(2_000, || {
+        let order = [Order::Commit, Order::Arrival][below(2)];
+        let executor = executor(1 + below(3), order);
+        let (cell, done) = (TVar::new(0_u64), Arc::new(AtomicUsize::new(0)));
+        for turn in 1..4 {
+            let count = 1 + below(2);
+            let hits = (0..count).map(|_| {
+                let (cell, done) = (cell.clone(), Arc::clone(&done));
+                executor.transact("hit", move |tx| {
+                    let done = Arc::clone(&done);
+                    tx.on_commit(move || {
+                        done.fetch_add(1, Ordering::Relaxed);
+                    });
+                    tx.modify(&cell, |n| *n += 1);
+                })
+            });
+            for hit in hits.collect::<Vec<_>>() {
+                assert_eq!(hit.wait(), Ok(()));
+            }
+            while done.load(Ordering::Relaxed) < count {
+                thread::yield_now();
+            }
+            done.fetch_sub(count, Ordering::Relaxed);
+            assert!(cell.with(|n| *n) >= turn);
+        }
+    });
+}
+
+/// Effects come in the order of versions, whoever does them: workers, or the reaper.
+#[test]
+fn effects_come_in_the_order_of_versions() {
+    explore(2_000, || {
+        let order = [Order::Commit, Order::Arrival][below(2)];
+        let executor = executor(2 + below(2), order);
+        let (cell, done) = (TVar::new(0_u64), Arc::new(Mutex::new(Vec::new())));
+        let hit = || {
+            let (cell, done) = (cell.clone(), Arc::clone(&done));
+            move |tx: &Transaction| {
+                let n = tx.modify(&cell, |n| {
+                    *n += 1;
+                    *n
+                });
+                let done = Arc::clone(&done);
+                tx.on_commit(move || done.lock().push(n));
+            }
+        };
+        let beside = hit();
+        let foreign = start(move || (0..2).for_each(|_| atomically(&beside)));
+        let hits = [(); 4].map(|()| executor.transact("hit", hit()));
+        for hit in hits {
+            assert_eq!(hit.wait(), Ok(()));
+        }
+        foreign.join().expect("no panic");
+        while done.lock().len() < 6 {
+            thread::yield_now();
+        }
+        assert_eq!(*done.lock(), [1, 2, 3, 4, 5, 6]);
+    });
+}
+
+/// Threads of their own beside an executor, in both orders: what they add is there, and what the
+/// executor's handlers saw still is what their versions say.
+#[test]
+fn foreign_threads_take_their_places_between() {
+    explore(2_000, || {
+        let order = [Order::Commit, Order::Arrival][below(2)];
+        let executor = executor(2 + below(2), order);
+        let (cell, seen) = (TVar::new(0_u64), Arc::new(Mutex::new(Vec::new())));
+        let foreign = [false, true].map(|alone| {
+            let (cell, seen) = (cell.clone(), Arc::clone(&seen));
+            start(move || {
+                for _ in 0..2 {
+                    let hit = |tx: &Transaction| {
+                        tx.modify(&cell, |n| {
+                            *n += 1;
+                            *n
+                        })
+                    };
+                    let n = if alone { irrevocably(hit) } else { atomically(hit) };
+                    seen.lock().push(n);
+                }
+            })
+        });
+        let hits = [(); 4].map(|()| {
+            let cell = cell.clone();
+            executor.transact("hit", move |tx| {
+                tx.modify(&cell, |n| {
+                    *n += 1;
+                    *n
+                })
+            })
+        });
+        let mut places = Vec::new();
+        for hit in hits {
+            let (answer, version) = hit.wait_at();
+            let n = answer.expect("no panic");
+            assert_eq!(n, version, "each version adds one");
+            places.push(n);
+        }
+        foreign.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        drop(executor);
+        if order == Order::Arrival {
+            assert!(places.is_sorted(), "{places:?}");
+        }
+        places.append(&mut seen.lock());
+        places.sort_unstable();
+        assert_eq!(places, [1, 2, 3, 4, 5, 6, 7, 8]);
+    });
+}
+
+/// W, X: somebody waits, somebody else takes it back and a third one writes what it waits for: it
+/// ends once, and has done all or nothing.
+#[test]
+fn cancelled_and_woken_it_ends_once() {
+    explore(2_800, || {
+        let order = [Order::Commit, Order::Arrival][below(2)];
+        let executor = executor(1 + below(2), order);
+        let (goods, got) = (TVar::new(0_u64), TVar::new(0_u64));
+        let waits = [(); 2].map(|()| {
+            let (goods, got) = (goods.clone(), got.clone());
+            executor.transact("take", move |tx| {
+                tx.guard(*tx.get(&goods) > 0);
+                tx.modify(&goods, |n| *n -= 1);
+                tx.modify(&got, |n| *n += 1);
+            })
+        });
+        let there = goods.clone();
+        let writer = start(move || atomically(|tx| tx.set(&there, 1)));
+        // At any time of its life.
+        (0..below(200)).for_each(|_| thread::yield_now());
+        waits[1].cancel();
+        let [first, second] = waits;
+        let second = second.wait();
+        writer.join().expect("no panic");
+        if second.is_ok() {
+            // The first one would wait for ever.
+            first.cancel();
+        }
+        let first = first.wait();
+        drop(executor);
+        let ended = [&first, &second];
+        let done = ended.iter().filter(|end| end.is_ok()).count() as u64;
+        let taken_back = ended.iter().filter(|end| ***end == Err(Failure::Cancelled)).count();
+        assert_eq!(done as usize + taken_back, 2, "{ended:?}");
+        assert_eq!((goods.with(|n| *n), got.with(|n| *n)), (1 - done, done), "{ended:?}");
+        nobody_is_parked();
+    });
+}
+
+/// Handlers of an executor and threads of their own wait for each other.
+#[test]
+fn pairs_wait_for_each_other_across_threads() {
+    explore(2_000, || {
+        let order = [Order::Commit, Order::Arrival][below(2)];
+        let executor = executor(1 + below(2), order);
+        let ball = TVar::new(0_u64);
+        let theirs = ball.clone();
+        let returns = start(move || {
+            for stroke in [1, 3] {
+                atomically(|tx| {
+                    tx.guard(*tx.get(&theirs) == stroke);
+                    tx.set(&theirs, stroke + 1);
+                });
+            }
+        });
+        let strokes = [0, 2, 4].map(|stroke| {
+            let ball = ball.clone();
+            executor.transact("stroke", move |tx| {
+                tx.guard(*tx.get(&ball) == stroke);
+                tx.set(&ball, stroke + 1);
+            })
+        });
+        for stroke in strokes {
+            assert_eq!(stroke.wait(), Ok(()));
+        }
+        returns.join().expect("no panic");
+        assert_eq!(ball.with(|n| *n), 5);
+        nobody_is_parked();
+    });
+}
+
+/// A sink that is slow.
+struct Slow(Arc<Mutex<Vec<u8>>>);
+
+impl CommitSink for Slow {
+    fn write(&mut self, _: u64, record: &[u8]) -> io::Result<()> {
+        thread::yield_now();
+        self.0.lock().extend_from_slice(record);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        thread::yield_now();
+        Ok(())
+    }
+}
+
+/// K: the answers of an executor wait for the sink; a buffer that is full stops nobody for ever.
+#[test]
+fn answers_wait_until_they_are_durable() {
+    explore(1_200, || {
+        let safe = Arc::new(Mutex::new(Vec::new()));
+        let capacity = [1, 2, 1_000][below(3)];
+        let durability = Durability::start(Slow(Arc::clone(&safe)), capacity).expect("no other");
+        let order = [Order::Commit, Order::Arrival][below(2)];
+        let executor = executor(1 + below(3), order);
+        let cell = TVar::new(0_u8);
+        let hits = [(); 4].map(|()| {
+            let cell = cell.clone();
+            executor.transact("hit", move |tx| {
+                let next = tx.get(&cell) + 1;
+                tx.set(&cell, next);
+                tx.persist(&[next]);
+                next
+            })
+        });
+        for hit in hits {
+            let n = hit.wait().expect("no panic");
+            assert!(safe.lock().contains(&n), "{n} got out");
+        }
+        drop(executor);
+        durability.stop().expect("nothing has failed");
+        assert_eq!(*safe.lock(), [1, 2, 3, 4]);
+    });
+}
