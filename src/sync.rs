@@ -1,5 +1,5 @@
-//! The only door to atomics, locks, threads and clocks, and to the stand-ins of loom, of shuttle and,
-//! under `cfg(txloop_check)`, of the interleaver.
+//! The only door to atomics, locks, threads and clocks, and to the stand-ins of loom, of shuttle
+//! and, under `cfg(txloop_check)`, of the interleaver.
 //!
 //! Everything that takes part in a protocol of docs/protocol.md is imported from here, so that the
 //! same code runs in production, in the models and under shuttle. Structures from crates (queues,

@@ -1,8 +1,9 @@
 //! Shuttle's stand-ins: what blocks here blocks a coroutine, never the thread that runs them all.
 //!
 //! Nobody is ever late: a wait with a time limit ends only when somebody ends it, so that a lost
-//! wake-up is found and not mended by the next look. For the same reason threads are not parked with
-//! shuttle's own `park`, which may end at any time: here it may end at its beginning, or not at all.
+//! wake-up is found and not mended by the next look. For the same reason threads are not parked
+//! with shuttle's own `park`, which may end at any time: here it may end at its beginning, or not at
+//! all.
 
 use super::Arc;
 use shuttle::sync::{Condvar, Once};
