@@ -2,8 +2,8 @@
 //!
 //! Nobody is ever late: a wait with a time limit ends only when somebody ends it, so that a lost
 //! wake-up is found and not mended by the next look. For the same reason threads are not parked
-//! with shuttle's own `park`, which may end at any time: here it may end at its beginning, or not at
-//! all.
+//! with shuttle's own `park`, which may end at any time: here it may end at its beginning, or not
+//! at all.
 
 use super::Arc;
 use shuttle::sync::{Condvar, Once};
