@@ -21,10 +21,9 @@
 
 use super::{
     core::{Queued, Work},
-    job::{Kind, Task, Verdict},
+    job::{Kind, Task},
 };
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fault, fence, point};
-use crate::transaction::{attempt::Attempt, run::Ran};
 use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
@@ -36,22 +35,12 @@ pub(crate) const RING: usize = 128;
 pub(crate) const RING: usize = 4;
 /// The most read-only handlers that have their snapshot and have not ended; then all turns wait.
 const MAX_VIEWING: usize = 512;
-/// How many members of a series a worker takes at once, cheap ones and others.
-const MEMBERS: [usize; 2] = [16, 1];
 
 /// No ticket.
 const NONE: u64 = u64::MAX;
 
-/// Tickets that follow one another, lowest first.
-pub(crate) type Group = VecDeque<Arrived>;
-
-/// A ticket whose turn has not come.
-pub(crate) enum Arrived {
-    /// It has run ahead, and awaits its judgement.
-    Ran(Box<Task>, Attempt, Ran<Verdict>),
-    /// It is run when its turn comes.
-    Waits(Box<Task>),
-}
+/// Tickets whose turn has not come and that follow one another, lowest first.
+pub(crate) type Group = VecDeque<Box<Task>>;
 
 /// See the module.
 pub(crate) struct Arrival {
@@ -75,7 +64,7 @@ pub(crate) enum Turn {
     /// One that was woken by the last commit.
     Woken(Box<Task>),
     /// The ticket that `serving` names.
-    Ticket(Arrived),
+    Ticket(Box<Task>),
 }
 
 impl Arrival {
@@ -174,8 +163,7 @@ impl Arrival {
             let work = match arrivals.pop_front()? {
                 Queued::Task(task) => Some(Work::Task(task)),
                 Queued::Series(series) => {
-                    let cheap = series.handled().cost().goes_together();
-                    let members = series.claim(MEMBERS[usize::from(!cheap)].min(room));
+                    let members = series.claim(series.handled().cost().together().min(room));
                     if series.has_more() {
                         arrivals.push_front(Queued::Series(std::sync::Arc::clone(&series)));
                     }
@@ -239,7 +227,11 @@ impl Arrival {
         let serving = self.serving.load(Ordering::Relaxed);
         let ticket_first = fault!("woken-behind-ticket")
             && !(group.is_empty() && self.slot(serving).lock().is_empty());
-        if !ticket_first && let Some(mut task) = self.woken.pop() {
+        // Looked at first: a `pop` in vain fences.
+        if !ticket_first
+            && !self.woken.is_empty()
+            && let Some(mut task) = self.woken.pop()
+        {
             task.now_ns = self.now_ns.load(Ordering::Relaxed);
             return Some(Turn::Woken(task));
         }
@@ -250,10 +242,9 @@ impl Arrival {
                 group.swap(0, 1);
             }
         }
-        let arrived = group.pop_front()?;
-        let (Arrived::Ran(task, ..) | Arrived::Waits(task)) = &arrived;
+        let task = group.pop_front()?;
         self.now_ns.store(task.now_ns, Ordering::Relaxed);
-        Some(Turn::Ticket(arrived))
+        Some(Turn::Ticket(task))
     }
 
     /// Puts back what the server has not served (S4).

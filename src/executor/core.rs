@@ -198,7 +198,7 @@ impl Core {
             return Some(job);
         }
         let version = STORE.watermark();
-        job.ended(Ended { version, how: How::Refused, worker: 0 });
+        job.ended(Ended { version, how: How::Refused });
         deferred::drop_later(job);
         self.wake_for_deferred();
         None
@@ -263,6 +263,7 @@ impl Core {
             now_ns,
             series: 0,
             searched: false,
+            ahead: None,
             is_ready: false,
             failures: 0,
             lost_ns: 0,
@@ -484,7 +485,7 @@ impl Core {
     }
 
     pub(crate) fn take_spare(&self) -> Spare {
-        self.spares.pop().unwrap_or_else(Spare::new)
+        self.spares.pop().unwrap_or_else(|| Spare::seeded(self.seed))
     }
 
     pub(crate) fn return_spare(&self, spare: Spare) {

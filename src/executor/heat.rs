@@ -16,8 +16,6 @@ const SAMPLE: u64 = 8;
 const LANE_ABOVE: u32 = ONE * 3 / 10;
 /// Below this share commits go in groups.
 const GROUP_BELOW: u32 = ONE * 3 / 100;
-/// How many attempts a worker gathers before it takes the baton.
-pub(crate) const GROUP: usize = 16;
 /// How long the first stay in the serial lane is, in nanoseconds; each that follows soon is longer.
 const FIRST_TERM_NS: u64 = 1_000_000;
 /// The longest stay.
@@ -94,12 +92,13 @@ impl Heat {
     #[inline]
     pub(crate) fn group(&self, cost: Cost) -> usize {
         let calm = self.rate.load(Ordering::Relaxed) < GROUP_BELOW;
-        if calm && cost.goes_together() { GROUP } else { 1 }
+        if calm { cost.together() } else { 1 }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::schedule::GROUP;
     use super::*;
 
     fn events(heat: &Heat, failed_of_10: u64, now_ns: u64) {

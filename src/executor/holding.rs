@@ -1,7 +1,7 @@
 //! Running and deciding tasks while holding the baton: where nothing else commits, nothing fails.
 //!
-//! With one thread every write handler is run so; else those that have lost too often, and in
-//! arrival order those whose turn it is. No destructor of a user runs here.
+//! With one thread every write handler is run so; else short ones in the serial lane, those that
+//! have lost too often, and in arrival order those whose turn it is. No destructor of a user runs here.
 
 use super::{
     job::{Ended, How, Kind, Task, Verdict},
@@ -18,15 +18,29 @@ use crate::transaction::{
     view::Mode,
 };
 
-/// With one thread the baton is kept from handler to handler, at most so long.
+/// The baton is kept from handler to handler, at most so long.
 const KEEP_HOLD_NS: u64 = 50_000;
 
 impl Runner {
-    /// With one thread: the handler runs while holding the baton, so nothing is validated.
-    pub(super) fn write_holding(&mut self, task: Box<Task>) -> u64 {
-        let (mut hold, since) = match self.hold.take() {
-            Some(hold) => hold,
-            None => (commit::take_alone(u64::MAX), task.began_ns),
+    /// Whether a handler is to be run while holding the baton, if that is free: nothing is
+    /// validated then. With one thread nobody else could commit; in the serial lane it is short,
+    /// and whatever ran beside it would mostly fail.
+    pub(super) fn may_hold(&self, task: &Task) -> bool {
+        let handled = task.job.handled();
+        let laned = || self.in_lane && handled.heat.in_lane(task.began_ns);
+        self.core.threads == 1 || (laned() && handled.cost().goes_together())
+    }
+
+    /// Runs a handler while holding the baton; gives it back if others have that.
+    pub(super) fn write_holding(&mut self, task: Box<Task>) -> Result<u64, Box<Task>> {
+        let kept = self.hold.take();
+        let (mut hold, since) = match kept {
+            Some(kept) => kept,
+            None if self.core.threads == 1 => (commit::take_alone(u64::MAX), task.began_ns),
+            None => match Hold::try_begin() {
+                Some(hold) => (hold, task.began_ns),
+                None => return Err(task),
+            },
         };
         let now = self.write_alone(&mut hold, task);
         if hold.is_wanted() || now.saturating_sub(since) > KEEP_HOLD_NS {
@@ -34,7 +48,7 @@ impl Runner {
         } else {
             self.hold = Some((hold, since));
         }
-        now
+        Ok(now)
     }
 
     /// Runs a task to its end while holding the baton. Nothing of the task is dropped here.
@@ -111,7 +125,7 @@ impl Runner {
                 (version, booked, how)
             }
         };
-        self.core.ledger.ended(&task, version, booked);
+        self.core.ledger.ended(self.index, &task, version, booked);
         self.end_holding(task, version, how);
     }
 
@@ -125,14 +139,14 @@ impl Runner {
             }
             Outcome::Failed(conflict) => unreachable!("stale under the baton: {conflict:?}"),
         };
-        self.core.ledger.ended(&task, version, booked);
+        self.core.ledger.ended(self.index, &task, version, booked);
         self.end_holding(task, version, how);
     }
 
     /// Ends a task under the baton: what its job captured is dropped later.
     fn end_holding(&mut self, mut task: Box<Task>, version: u64, how: How) {
         if self.reuses(&task) {
-            task.job.ended(Ended { version, how, worker: self.index });
+            task.job.ended(Ended { version, how });
             if let Some(task) = self.keep_member(task) {
                 deferred::drop_later(task);
             }

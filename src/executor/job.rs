@@ -6,12 +6,13 @@ use crate::cell::{deferred, labels::Label};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::transaction::{
     Snapshot, Transaction,
-    attempt::Spare,
+    attempt::{Attempt, Spare},
     cancel::{Cancel, Why},
     commit::{Finish, Outcome},
     inputs::wall_ns,
     outbox::Home,
     parked::{ParkedId, Wake},
+    run::Ran,
     sink,
 };
 
@@ -69,8 +70,6 @@ pub(crate) struct Ended {
     /// Its place in the serial order: its own version, or its snapshot if it wrote nothing.
     pub(crate) version: u64,
     pub(crate) how: How,
-    /// The thread that ran it last.
-    pub(crate) worker: usize,
 }
 
 /// What the end of a job means for whoever waits for it.
@@ -132,6 +131,8 @@ pub(crate) struct Task {
     /// The first ticket of the series that it belongs to, which is counted as one; 0 for none.
     pub(crate) series: u64,
     pub(crate) searched: bool,
+    /// In arrival order: it has run ahead of its turn, and awaits its judgement.
+    pub(super) ahead: Option<(Attempt, Ran<Verdict>)>,
     /// Whether it is counted among the READY ones.
     pub(crate) is_ready: bool,
     pub(crate) failures: u32,
@@ -173,8 +174,7 @@ impl Task {
     }
 
     fn end_now(mut self: Box<Self>, version: u64, how: How) {
-        let worker = self.worker;
-        self.job.ended(Ended { version, how, worker });
+        self.job.ended(Ended { version, how });
         let core = Arc::clone(&self.core);
         let member = self.series != 0;
         deferred::push(deferred::Deferred::Run(Box::new(move || drop(self))));

@@ -69,8 +69,10 @@ pub struct Pair {
 type PairKey = (Label, &'static str, Label);
 
 pub(crate) struct Ledger {
-    /// By the thread that ran the last attempt: one counter would be everybody's.
+    /// By the thread that ended them: one counter would be everybody's.
     ended: Box<[CachePadded<AtomicU64>]>,
+    /// Those that were ended by a thread which runs no handlers for this executor.
+    ended_elsewhere: AtomicU64,
     aborted: AtomicU64,
     lost_ns: AtomicU64,
     pairs: DashMap<PairKey, (u64, u64)>,
@@ -101,6 +103,7 @@ impl Ledger {
         });
         Self {
             ended: (0..threads).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
+            ended_elsewhere: AtomicU64::new(0),
             aborted: AtomicU64::new(0),
             lost_ns: AtomicU64::new(0),
             pairs: DashMap::new(),
@@ -114,15 +117,27 @@ impl Ledger {
         self.log.is_some()
     }
 
-    /// Books a task that committed its writes.
+    /// Books a task that committed its writes, on any thread.
     pub(crate) fn committed(&self, task: &Task, version: u64) {
-        self.ended(task, version, Outcome::Committed);
+        self.ended_elsewhere(task, version, Outcome::Committed);
     }
 
-    /// Books a task that ended.
-    pub(crate) fn ended(&self, task: &Task, version: u64, outcome: Outcome) {
+    fn ended_elsewhere(&self, task: &Task, version: u64, outcome: Outcome) {
         // Relaxed: statistics, here and below.
-        self.ended[task.worker].fetch_add(1, Ordering::Relaxed);
+        self.ended_elsewhere.fetch_add(1, Ordering::Relaxed);
+        self.log_end(task, version, outcome);
+    }
+
+    /// Books a task that was ended by thread `by`, which calls this.
+    pub(crate) fn ended(&self, by: usize, task: &Task, version: u64, outcome: Outcome) {
+        let count = &self.ended[by];
+        // The only one who writes it, so no need for one step.
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.log_end(task, version, outcome);
+    }
+
+    #[inline]
+    fn log_end(&self, task: &Task, version: u64, outcome: Outcome) {
         if let Some(logging) = &self.log {
             logging.attempt(task, version, outcome, task.failures + 1);
         }
@@ -139,12 +154,12 @@ impl Ledger {
 
     /// Books a task whose commit panicked.
     pub(crate) fn panicked(&self, task: &Task, version: u64) {
-        self.ended(task, version, Outcome::Panicked);
+        self.ended_elsewhere(task, version, Outcome::Panicked);
     }
 
     /// Books a task that was taken back.
     pub(crate) fn cancelled(&self, task: &Task) {
-        self.ended(task, task.first_snapshot, Outcome::RolledBack);
+        self.ended_elsewhere(task, task.first_snapshot, Outcome::RolledBack);
     }
 
     /// Books an attempt that was thrown away. `task` has counted it among its failures.
@@ -209,8 +224,9 @@ impl Ledger {
             .collect();
         long_holds.sort_by_key(|hold| std::cmp::Reverse(hold.longest_ns));
         conflicts.sort_by(|a, b| b.lost_ns.cmp(&a.lost_ns).then_with(|| a.cell.cmp(b.cell)));
+        let here: u64 = self.ended.iter().map(|count| count.load(Ordering::Relaxed)).sum();
         Stats {
-            ended: self.ended.iter().map(|count| count.load(Ordering::Relaxed)).sum(),
+            ended: here + self.ended_elsewhere.load(Ordering::Relaxed),
             aborted: self.aborted.load(Ordering::Relaxed),
             lost_ns: self.lost_ns.load(Ordering::Relaxed),
             long_holds,

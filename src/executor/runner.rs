@@ -38,7 +38,7 @@ pub(crate) struct Runner {
     pub(super) core: Arc<Core>,
     pub(super) index: usize,
     spares: Vec<Spare>,
-    /// With one thread: the baton, while write handlers follow one another.
+    /// The baton, while handlers that are run holding it follow one another.
     pub(super) hold: Option<(Hold, u64)>,
     /// Attempts of cheap handlers that hardly ever fail, to be committed together.
     gathered: Vec<(Box<Task>, Attempt)>,
@@ -51,6 +51,10 @@ pub(crate) struct Runner {
     pub(super) arrived_first: u64,
     /// What this thread serves; empty, kept for its memory.
     pub(super) serving: Group,
+    /// While it serves: when the last turn ended, if that is known.
+    pub(super) turn_began: Option<u64>,
+    /// Whether this thread is in the serial lane.
+    pub(super) in_lane: bool,
     /// Failed tasks to be run again, before anything else.
     #[expect(clippy::vec_box, reason = "they go on in the same boxes")]
     again: Vec<Box<Task>>,
@@ -76,6 +80,8 @@ impl Runner {
             arrived: Group::new(),
             arrived_first: 0,
             serving: Group::new(),
+            turn_began: None,
+            in_lane: false,
             again: Vec::new(),
             pool: Vec::new(),
             present: 0,
@@ -196,6 +202,8 @@ impl Runner {
     fn lane(&mut self) {
         let began = now_ns();
         let mut now = began;
+        self.commit_gathered();
+        self.in_lane = true;
         loop {
             while let Some(work) = self.core.lane.next() {
                 self.run_queued(work, now);
@@ -207,10 +215,11 @@ impl Runner {
                     break;
                 }
             }
-            self.commit_gathered();
+            self.let_go();
             self.core.lane.leave();
             // Out of it for a moment, or for good if other work has waited long enough.
             if now - began > LANE_NS || !self.core.lane.enter() {
+                self.in_lane = false;
                 return;
             }
         }
@@ -218,8 +227,7 @@ impl Runner {
 
     /// Runs members of a series, each with a task of this thread.
     pub(super) fn members(&mut self, series: &Arc<dyn Series>, members: Range<usize>) {
-        let mut now = now_ns();
-        self.untimed = 0;
+        let mut now = self.look_at_clock();
         if self.present != series.ticket(0) {
             self.pool.drain(..).for_each(contained_drop);
             self.present = series.ticket(0);
@@ -275,8 +283,7 @@ impl Runner {
     pub(super) fn begin(&mut self, task: &mut Task) -> Attempt {
         let spare = self.spare();
         let handler = task.job.handled().label;
-        let (seed, ticket, now_ns) = (self.core.seed, task.ticket, task.now_ns);
-        let admission = Some(Admission { seed, ticket, now_ns });
+        let admission = Some(Admission { ticket: task.ticket, now_ns: task.now_ns });
         // To leave a handler costs microseconds, so a short one is let run.
         let long = task.job.handled().cost().is_long();
         let cancel = task.job.cancel().filter(|_| long).cloned();
@@ -370,9 +377,14 @@ impl Runner {
     }
 
     fn write(&mut self, mut task: Box<Task>) -> u64 {
-        if self.core.threads == 1 {
-            return self.write_holding(task);
+        if self.may_hold(&task) {
+            match self.write_holding(task) {
+                Ok(now) => return now,
+                Err(given_back) => task = given_back,
+            }
         }
+        // What is submitted waits for the holder, who must not be this thread.
+        self.let_go_hold();
         let attempt = self.begin(&mut task);
         let job = &mut task.job;
         let (mut attempt, ran) = attempt_once(attempt, Mode::Optimistic, |tx| job.attempt(tx));
@@ -497,6 +509,12 @@ impl Runner {
         }
     }
 
+    /// The time at which a run begins that follows no other one.
+    pub(super) fn look_at_clock(&mut self) -> u64 {
+        self.untimed = 0;
+        now_ns()
+    }
+
     /// Notes that a run has ended; the answer is the time. For members of a series that take about
     /// as long as a few looks at the clock it is looked at for every fourth, and the time before is
     /// that of the last look.
@@ -516,12 +534,12 @@ impl Runner {
 
     /// Ends a task on this thread, without the baton.
     fn end(&mut self, mut task: Box<Task>, version: u64, outcome: Booked, how: How) {
-        self.core.ledger.ended(&task, version, outcome);
+        self.core.ledger.ended(self.index, &task, version, outcome);
         if sink::is_active() {
             task.end_elsewhere(version, how);
             return;
         }
-        let ended = Ended { version, how, worker: self.index };
+        let ended = Ended { version, how };
         if self.reuses(&task) {
             task.job.ended(ended);
             if let Some(task) = self.keep_member(task) {

@@ -7,8 +7,10 @@ pub(crate) const CHEAP_NS: u64 = 20_000;
 /// What the loop thread spends on handlers in one turn before it hands the rest to a worker. Waking
 /// a sleeping worker costs about as much.
 pub(crate) const INLINE_NS: u64 = 10_000;
-/// A handler that takes at least so long is committed at once.
-pub(crate) const TOGETHER_NS: u64 = 5_000;
+/// How many attempts end together at most.
+pub(crate) const GROUP: usize = 16;
+/// How long the first of those that end together waits for the others.
+pub(crate) const TOGETHER_NS: u64 = 40_000;
 /// A handler that takes at least so long is left at a read when it has been taken back.
 pub(crate) const LONG_NS: u64 = 1_000_000;
 /// How many cheap handlers a worker runs in a row before it takes an expensive one that waits.
@@ -44,9 +46,19 @@ impl Cost {
 }
 
 impl Cost {
-    /// Whether its end may wait for that of a few others, to be committed together.
+    /// How many such runs may end together, each waiting for the others: 1 if not worth it.
+    #[inline]
+    pub(crate) fn together(self) -> usize {
+        match self.0 {
+            0 => 1,
+            cost => (TOGETHER_NS / cost).clamp(1, GROUP as u64) as usize,
+        }
+    }
+
+    /// Whether its end may wait for that of others.
+    #[inline]
     pub(crate) fn goes_together(self) -> bool {
-        self.0 != 0 && self.0 < TOGETHER_NS
+        self.0 != 0 && self.0 <= TOGETHER_NS / 2
     }
 
     /// Whether a run is worth being broken off; unknown counts as long.

@@ -37,18 +37,22 @@ pub(crate) struct Batch<F, R> {
     first_ticket: u64,
     now_ns: u64,
     next: CachePadded<AtomicUsize>,
-    /// By number, in pages that are made by whoever needs them first.
-    answers: Box<[Table<Page<R>>]>,
-    /// How many have ended, by worker: each has its own line.
-    ended: [CachePadded<AtomicUsize>; COUNTS],
+    /// By number, in pages.
+    pages: Box<[Table<Page<R>>]>,
+    /// How many pages are not full.
+    open_pages: CachePadded<AtomicUsize>,
     caller: Thread,
 }
 
-type Page<R> = Vec<Option<Result<R, Panicked>>>;
+/// Some answers.
+struct Page<R> {
+    /// Made by whoever has the first one.
+    answers: Vec<Option<Result<R, Panicked>>>,
+    count: usize,
+}
 
 /// How many answers are on a page: as many as a worker mostly takes at once.
 const PAGE: usize = 32;
-const COUNTS: usize = 16;
 
 impl<F, R> Batch<F, R>
 where
@@ -61,9 +65,11 @@ where
         first_ticket: u64,
         now_ns: u64,
     ) -> Self {
+        let pages = closures.len().div_ceil(PAGE);
+        let empty = |_| Table::new(Page { answers: Vec::new(), count: 0 });
         Self {
-            answers: (0..closures.len().div_ceil(PAGE)).map(|_| Table::new(Vec::new())).collect(),
-            ended: std::array::from_fn(|_| CachePadded::new(AtomicUsize::new(0))),
+            pages: (0..pages).map(empty).collect(),
+            open_pages: CachePadded::new(AtomicUsize::new(pages)),
             closures,
             handled,
             first_ticket,
@@ -73,39 +79,33 @@ where
         }
     }
 
-    fn all_ended(&self) -> bool {
-        // Of two members that end last, the one whose count the other looked at too early looks at
-        // the other's later: SeqCst.
-        let ended: usize = self.ended.iter().map(|ended| ended.load(Ordering::SeqCst)).sum();
-        ended == self.closures.len()
-    }
-
     /// Takes the answer of a member.
-    fn answer(&self, member: usize, worker: usize, answer: Result<R, Panicked>) {
-        {
-            let mut page = self.answers[member / PAGE].lock();
-            if page.is_empty() {
-                let members = PAGE.min(self.closures.len() - member / PAGE * PAGE);
-                page.resize_with(members, || None);
+    fn answer(&self, member: usize, answer: Result<R, Panicked>) {
+        let members = PAGE.min(self.closures.len() - member / PAGE * PAGE);
+        let full = {
+            let mut page = self.pages[member / PAGE].lock();
+            if page.answers.is_empty() {
+                page.answers.resize_with(members, || None);
             }
-            page[member % PAGE] = Some(answer);
-        }
-        // Release, and SeqCst among those that end last, see `all_ended`.
-        self.ended[worker % COUNTS].fetch_add(1, Ordering::SeqCst);
-        if !self.has_more() && self.all_ended() {
+            page.answers[member % PAGE] = Some(answer);
+            page.count += 1;
+            page.count == members
+        };
+        // Relaxed: the locks order the answers.
+        if full && self.open_pages.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.caller.unpark();
         }
     }
 
     /// Waits on the thread that made the batch, and takes the answers.
     pub(crate) fn wait(&self) -> Vec<Result<R, Panicked>> {
-        while !self.all_ended() {
+        while self.open_pages.load(Ordering::Relaxed) != 0 {
             thread::park();
         }
         let mut sorted = Vec::with_capacity(self.closures.len());
-        for page in &self.answers {
-            let page = std::mem::take(&mut *page.lock());
-            sorted.extend(page.into_iter().map(|answer| answer.expect("all have ended")));
+        for page in &self.pages {
+            let answers = std::mem::take(&mut page.lock().answers);
+            sorted.extend(answers.into_iter().map(|answer| answer.expect("all have ended")));
         }
         sorted
     }
@@ -184,7 +184,7 @@ where
             }
             _ => unreachable!("a member is not cancelled, and has an answer when it is done"),
         };
-        self.batch.answer(self.number, ended.worker, answer);
+        self.batch.answer(self.number, answer);
     }
 
     fn assign(&mut self, member: usize) {

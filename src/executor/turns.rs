@@ -1,9 +1,8 @@
 //! Arrival order on one thread: running tickets ahead, and serving those whose turn it is.
 
 use super::{
-    arrival::{Arrival, Arrived, Turn},
+    arrival::{Arrival, Turn},
     core::Work,
-    heat::GROUP,
     job::{Kind, Task, Verdict},
     runner::Runner,
 };
@@ -37,19 +36,16 @@ impl Runner {
             self.arrived_first = task.ticket;
         }
         let handled = task.job.handled();
-        let together = handled.cost().goes_together();
+        let together = handled.cost().together();
         let ahead =
             self.core.threads > 1 && task.job.kind() != Kind::Read && !handled.heat.in_lane(now);
-        let arrived = if ahead {
+        if ahead {
             let attempt = self.begin(&mut task);
-            let (attempt, ran) = self.attempt_holding(&mut task, attempt, Mode::Optimistic);
+            task.ahead = Some(self.attempt_holding(&mut task, attempt, Mode::Optimistic));
             now = self.ran(&mut task);
-            Arrived::Ran(task, attempt, ran)
-        } else {
-            Arrived::Waits(task)
-        };
-        self.arrived.push_back(arrived);
-        if !together || self.arrived.len() >= GROUP {
+        }
+        self.arrived.push_back(task);
+        if self.arrived.len() >= together {
             self.put_arrived();
         }
         now
@@ -102,7 +98,8 @@ impl Runner {
             // A read-only one needs no baton.
             let Some(turn) = self.announce_reader(turn) else { continue };
             let mut hold = commit::take_alone(turn.first_snapshot());
-            let began = now_ns();
+            let began = self.look_at_clock();
+            self.turn_began = Some(began);
             let mut turns = 0;
             let mut next = Some(turn);
             while let Some(turn) = next {
@@ -127,7 +124,7 @@ impl Runner {
     /// Any other turn is given back.
     fn announce_reader(&mut self, turn: Turn) -> Option<Turn> {
         let (mut task, is_ticket) = match turn {
-            Turn::Ticket(Arrived::Waits(task)) if task.job.kind() == Kind::Read => (task, true),
+            Turn::Ticket(task) if task.job.kind() == Kind::Read => (task, true),
             Turn::Woken(task) if task.job.kind() == Kind::Read => (task, false),
             other => return Some(other),
         };
@@ -155,35 +152,14 @@ impl Runner {
 
     /// One turn, under the baton: what cannot be committed as it ran ahead is run here and now.
     fn take_turn(&mut self, hold: &mut Hold, turn: Turn) {
-        let is_ticket = matches!(turn, Turn::Ticket(_));
-        match turn {
-            Turn::Ticket(Arrived::Ran(task, attempt, Ran::Answer(Verdict::Commit)))
-                if !attempt.wrote_nothing() =>
-            {
-                let (spare, outcome) = hold.commit(attempt);
-                self.keep(spare);
-                match outcome {
-                    Outcome::Failed(conflict) => self.run_in_turn(hold, task, &conflict),
-                    outcome => self.commits_in_turn(task, outcome),
-                }
-            }
-            Turn::Ticket(Arrived::Ran(task, attempt, ran)) => match hold.validate(&attempt) {
-                Ok(()) => self.decide_holding(hold, task, attempt, ran),
-                Err(conflict) => {
-                    self.keep(attempt.discard());
-                    drop(ran);
-                    self.run_in_turn(hold, task, &conflict);
-                }
-            },
-            Turn::Woken(task) | Turn::Ticket(Arrived::Waits(task))
-                if task.taken_back().is_some() =>
-            {
-                task.take_back();
-            }
-            Turn::Woken(mut task) | Turn::Ticket(Arrived::Waits(mut task)) => {
-                task.began_ns = now_ns();
-                self.write_alone(hold, task);
-            }
+        let (mut task, is_ticket) = match turn {
+            Turn::Ticket(task) => (task, true),
+            Turn::Woken(task) => (task, false),
+        };
+        match task.ahead.take() {
+            Some((attempt, ran)) => self.judge(hold, task, attempt, ran),
+            None if task.taken_back().is_some() => task.take_back(),
+            None => self.run_here(hold, task),
         }
         // In this very place, before the next ticket.
         for (owner, wake) in hold.take_woken() {
@@ -195,6 +171,27 @@ impl Runner {
         }
     }
 
+    /// Commits what has run ahead, or runs it again.
+    fn judge(&mut self, hold: &mut Hold, task: Box<Task>, attempt: Attempt, ran: Ran<Verdict>) {
+        self.turn_began = None;
+        if matches!(ran, Ran::Answer(Verdict::Commit)) && !attempt.wrote_nothing() {
+            let (spare, outcome) = hold.commit(attempt);
+            self.keep(spare);
+            return match outcome {
+                Outcome::Failed(conflict) => self.run_in_turn(hold, task, &conflict),
+                outcome => self.commits_in_turn(task, outcome),
+            };
+        }
+        match hold.validate(&attempt) {
+            Ok(()) => self.decide_holding(hold, task, attempt, ran),
+            Err(conflict) => {
+                self.keep(attempt.discard());
+                drop(ran);
+                self.run_in_turn(hold, task, &conflict);
+            }
+        }
+    }
+
     fn commits_in_turn(&mut self, task: Box<Task>, outcome: Outcome) {
         task.job.handled().heat.committed(task.ticket);
         self.end_committed(task, outcome);
@@ -203,17 +200,19 @@ impl Runner {
     /// Runs what had run ahead in vain once more, where nothing can come between.
     fn run_in_turn(&mut self, hold: &mut Hold, mut task: Box<Task>, conflict: &Conflict) {
         self.core.book_failure(&mut task, conflict);
-        task.began_ns = now_ns();
-        self.write_alone(hold, task);
+        self.run_here(hold, task);
+    }
+
+    /// Runs a task whose turn it is. It begins when the one before it ended, if that ran here too.
+    fn run_here(&mut self, hold: &mut Hold, mut task: Box<Task>) {
+        task.began_ns = self.turn_began.take().unwrap_or_else(|| self.look_at_clock());
+        self.turn_began = Some(self.write_alone(hold, task));
     }
 }
 
 impl Turn {
     fn first_snapshot(&self) -> u64 {
-        match self {
-            Turn::Ticket(Arrived::Ran(task, ..) | Arrived::Waits(task)) | Turn::Woken(task) => {
-                task.first_snapshot
-            }
-        }
+        let (Turn::Ticket(task) | Turn::Woken(task)) = self;
+        task.first_snapshot
     }
 }

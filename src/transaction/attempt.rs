@@ -2,7 +2,7 @@
 
 use super::{
     cancel::Cancel,
-    inputs::{Admission, Inputs},
+    inputs::{Admission, Inputs, Seed},
     outbox::{Home, Outbox},
 };
 use crate::cell::{
@@ -49,6 +49,13 @@ impl Spare {
     /// A new slot with new logs. Waits while all slots are taken.
     pub(crate) fn new() -> Self {
         Self { slot: STORE.claim(), logs: Box::default() }
+    }
+
+    /// For handlers of an executor.
+    pub(crate) fn seeded(seed: Seed) -> Self {
+        let mut spare = Self::new();
+        spare.logs.inputs = Inputs::seeded(seed);
+        spare
     }
 
     /// Begins an attempt at the newest state.

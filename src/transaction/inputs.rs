@@ -38,10 +38,9 @@ pub(crate) fn wall_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The inputs of one ticket.
+/// The inputs of one ticket, beside the seed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Admission {
-    pub(crate) seed: Seed,
     pub(crate) ticket: u64,
     /// See [`wall_ns`].
     pub(crate) now_ns: u64,
@@ -50,13 +49,20 @@ pub(crate) struct Admission {
 /// The inputs of an attempt. Drawn from lazily: a handler that uses none pays nothing.
 #[derive(Default)]
 pub(crate) struct Inputs {
-    /// `None` outside of executors: then the inputs are made when they are first used.
+    /// The executor's; `None` outside of executors.
+    seed: Option<Seed>,
+    /// Outside of executors it is made when it is first used.
     admission: OnceCell<Admission>,
     rng: RefCell<Option<Box<ChaCha12Rng>>>,
     ids: Cell<u64>,
 }
 
 impl Inputs {
+    /// For the tickets of an executor.
+    pub(crate) fn seeded(seed: Seed) -> Self {
+        Self { seed: Some(seed), ..Self::default() }
+    }
+
     /// Begins another ticket.
     #[inline]
     pub(crate) fn admit(&mut self, admission: Option<Admission>) {
@@ -72,10 +78,13 @@ impl Inputs {
         self.ids.set(0);
     }
 
-    fn admission(&self) -> &Admission {
+    fn seed(&self) -> Seed {
         static SEED: OnceLock<Seed> = OnceLock::new();
+        self.seed.unwrap_or_else(|| *SEED.get_or_init(fresh_seed))
+    }
+
+    fn admission(&self) -> &Admission {
         self.admission.get_or_init(|| Admission {
-            seed: *SEED.get_or_init(fresh_seed),
             ticket: TICKETS.fetch_add(1, Ordering::Relaxed) + 1,
             now_ns: wall_ns(),
         })
@@ -84,15 +93,14 @@ impl Inputs {
     fn draw<R>(&self, f: impl FnOnce(&mut ChaCha12Rng) -> R) -> R {
         let mut rng = self.rng.borrow_mut();
         f(rng.get_or_insert_with(|| {
-            let admission = self.admission();
-            let mut rng = ChaCha12Rng::from_seed(admission.seed);
-            rng.set_stream(admission.ticket);
+            let mut rng = ChaCha12Rng::from_seed(self.seed());
+            rng.set_stream(self.admission().ticket);
             Box::new(rng)
         }))
     }
 
     fn unique_id(&self) -> u128 {
-        let Admission { mut seed, ticket, .. } = *self.admission();
+        let (mut seed, ticket) = (self.seed(), self.admission().ticket);
         // A key of its own, so that ids and numbers do not depend on each other.
         seed.iter_mut().for_each(|byte| *byte = !*byte);
         let mut rng = ChaCha12Rng::from_seed(seed);
