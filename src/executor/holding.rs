@@ -1,7 +1,8 @@
 //! Running and deciding tasks while holding the baton: where nothing else commits, nothing fails.
 //!
 //! With one thread every write handler is run so; else short ones in the serial lane, those that
-//! have lost too often, and in arrival order those whose turn it is. No destructor of a user runs here.
+//! have lost too often, and in arrival order those whose turn it is. No destructor of a user runs
+//! here.
 
 use super::{
     job::{Ended, How, Kind, Task, Verdict},
@@ -33,14 +34,17 @@ impl Runner {
 
     /// Runs a handler while holding the baton; gives it back if others have that.
     pub(super) fn write_holding(&mut self, task: Box<Task>) -> Result<u64, Box<Task>> {
-        let kept = self.hold.take();
-        let (mut hold, since) = match kept {
+        let (mut hold, since) = match self.hold.take() {
             Some(kept) => kept,
             None if self.core.threads == 1 => (commit::take_alone(u64::MAX), task.began_ns),
-            None => match Hold::try_begin() {
-                Some(hold) => (hold, task.began_ns),
-                None => return Err(task),
-            },
+            None => {
+                // Else they would have to be submitted to this very thread.
+                self.commit_gathered();
+                match Hold::try_begin() {
+                    Some(hold) => (hold, task.began_ns),
+                    None => return Err(task),
+                }
+            }
         };
         let now = self.write_alone(&mut hold, task);
         if hold.is_wanted() || now.saturating_sub(since) > KEEP_HOLD_NS {

@@ -436,7 +436,7 @@ impl Runner {
     }
 
     /// Commits what was gathered, or leaves it to whoever has the baton.
-    fn commit_gathered(&mut self) {
+    pub(super) fn commit_gathered(&mut self) {
         if !self.gathered.is_empty() {
             match Hold::try_begin() {
                 Some(hold) => self.commit_holding(hold),
@@ -446,6 +446,7 @@ impl Runner {
     }
 
     fn submit_gathered(&mut self) {
+        debug_assert!(self.hold.is_none(), "would wait for itself");
         for (mut task, attempt) in self.gathered.drain(..) {
             self.core.ready_joins(&mut task);
             commit::submit(attempt, Wish::Commit, task);

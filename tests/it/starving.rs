@@ -106,3 +106,26 @@ fn what_is_irrevocable_runs_once_whoever_writes_meanwhile() {
     })));
     assert_eq!(cell.with(|n| *n), before);
 }
+
+/// A worker in the serial lane runs what conflicts while holding the baton. Handlers of the lane
+/// and others take turns on it, and stays in the lane begin and end: nobody may wait for himself.
+#[test]
+fn the_serial_lane_waits_for_nobody_who_waits_for_it() {
+    let executor = Executor::new(2).expect("threads");
+    let (hot, cold) = (TVar::new(0_u64), TVar::new(0_u64));
+    for round in 0..30 {
+        let batch = (0..10_000).map(|_| {
+            let hot = hot.clone();
+            move |tx: &Transaction| tx.modify(&hot, |n| *n += 1)
+        });
+        let others: Vec<_> = (0..50)
+            .map(|_| {
+                let cold = cold.clone();
+                executor.transact("other", move |tx| tx.modify(&cold, |n| *n += 1))
+            })
+            .collect();
+        assert!(executor.run("hot", batch.collect::<Vec<_>>()).iter().all(Result::is_ok));
+        assert!(others.into_iter().all(|other| other.wait() == Ok(())));
+        assert_eq!((hot.with(|n| *n), cold.with(|n| *n)), ((round + 1) * 10_000, (round + 1) * 50));
+    }
+}
