@@ -21,6 +21,7 @@ use std::{
     marker::PhantomData,
     ops::{Deref, DerefMut},
     ptr,
+    sync::OnceLock,
 };
 
 /// What an idle slot announces. Tested before [`RANGE`], whose bit it contains.
@@ -54,6 +55,10 @@ struct Words {
     announced: AtomicU64,
     /// How many threads walk a chain under this slot now: a snapshot may be shared by several.
     walkers: AtomicU32,
+    /// Where it is in its block.
+    bit: u32,
+    /// Its block, known once it was claimed.
+    block: OnceLock<&'static Block>,
 }
 
 /// What a scan sees of a slot that is in use.
@@ -93,10 +98,12 @@ impl Registry {
     fn grow(&self, index: usize) -> &'static Block {
         let fresh = Box::into_raw(Box::new(Block {
             occupied: AtomicU64::new(0),
-            words: std::array::from_fn(|_| {
+            words: std::array::from_fn(|bit| {
                 CachePadded::new(Words {
                     announced: AtomicU64::new(IDLE),
                     walkers: AtomicU32::new(0),
+                    bit: bit as u32,
+                    block: OnceLock::new(),
                 })
             }),
         }));
@@ -130,7 +137,9 @@ impl Registry {
                     // AcqRel: the slot's last owner put IDLE there before it freed the bit.
                     let before = block.occupied.fetch_or(1 << bit, Ordering::AcqRel);
                     if before & (1 << bit) == 0 {
-                        return Slot { words: &block.words[bit as usize], block, bit };
+                        let words = &block.words[bit as usize];
+                        words.block.get_or_init(|| block);
+                        return Slot { words };
                     }
                     occupied = before | (1 << bit);
                 }
@@ -164,8 +173,6 @@ impl Registry {
 /// A claimed slot that announces nothing. Dropping it gives the slot back.
 pub(crate) struct Slot {
     words: &'static Words,
-    block: &'static Block,
-    bit: u32,
 }
 
 impl Slot {
@@ -192,14 +199,16 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        let Words { block, bit, .. } = self.words;
+        let block = block.get().expect("a slot was claimed");
         // Release: the IDLE stored before is seen by whoever claims the bit next.
-        self.block.occupied.fetch_and(!(1 << self.bit), Ordering::Release);
+        block.occupied.fetch_and(!(1 << bit), Ordering::Release);
     }
 }
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("bit", &self.bit).finish_non_exhaustive()
+        f.debug_struct("Slot").field("bit", &self.words.bit).finish_non_exhaustive()
     }
 }
 
