@@ -39,20 +39,32 @@ fn live() -> i64 {
     LIVE.load(Ordering::Relaxed)
 }
 
-/// Frees what an idle process frees, until the count does not change any more.
+/// Frees what an idle process frees, until the count has not changed for a while.
 fn settled() -> i64 {
-    let mut last = live();
-    for _ in 0..100 {
-        for _ in 0..5 {
-            probe::collect();
-        }
-        std::thread::park_timeout(Duration::from_millis(10));
-        if live() == last {
+    let (mut last, mut same) = (live(), 0);
+    for _ in 0..1_000 {
+        same = if collected() == last { same + 1 } else { 0 };
+        if same == 10 {
             break;
         }
         last = live();
     }
     live()
+}
+
+fn collected() -> i64 {
+    for _ in 0..5 {
+        probe::collect();
+    }
+    std::thread::park_timeout(Duration::from_millis(10));
+    live()
+}
+
+/// Waits until there is about as much as before; only a defect takes so long that this gives up.
+#[track_caller]
+fn settles_at(before: i64, after: &str) {
+    let grown = (0..1_000).map(|_| collected() - before).find(|grown| grown.abs() <= 64 * 1024);
+    assert!(grown.is_some(), "{} bytes more after {after}", live() - before);
 }
 
 /// One test, so that nothing runs beside a count.
@@ -72,13 +84,11 @@ fn dropped_cells_leave_nothing() {
     for i in 0..1_000_000_u64 {
         drop(TVar::new(i));
     }
-    let grown = settled() - before;
-    assert!(grown.abs() <= 64 * 1024, "{grown} bytes more after a million cells");
+    settles_at(before, "a million cells");
     for i in 0..100_000_u64 {
         drop(TVar::new(format!("a value with a destructor, {i}")));
     }
-    let grown = settled() - before;
-    assert!(grown.abs() <= 64 * 1024, "{grown} bytes more after cells with destructors");
+    settles_at(before, "cells with destructors");
 }
 
 struct Tell(mpsc::Sender<Instant>);
@@ -236,6 +246,5 @@ fn parked_handlers_cost_little() {
         assert!(each <= MOST_BYTES, "{each} bytes for one that is parked");
         assert!(used.is_none_or(|ticks| ticks <= 3), "{used:?} ticks while all are parked");
     });
-    let left = settled() - before;
-    assert!(left.abs() <= 64 * 1024, "{left} bytes more after they ended");
+    settles_at(before, "they ended");
 }
