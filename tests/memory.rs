@@ -1,6 +1,11 @@
 //! Memory in use, counted in bytes: a binary of its own, because it replaces the allocator and
 //! nothing else may run beside it.
 
+#[path = "it/running.rs"]
+#[expect(dead_code, reason = "nobody connects here")]
+mod running;
+
+use running::Running;
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::{
@@ -106,23 +111,18 @@ fn an_idle_server_drops_what_was_replaced() {
         let app =
             App::new().threads(threads).get("/", |_: &txloop::Snapshot, _: &txloop::Request| "");
         let server = app.listen("127.0.0.1:0").expect("a port");
-        let handle = server.handle();
-        let served = std::thread::scope(|scope| {
-            let served = scope.spawn(|| server.run_until_stopped());
-            for _ in 0..5 {
-                let (sender, receiver) = mpsc::channel();
-                let cell = TVar::new(Some(Tell(sender)));
-                #[expect(clippy::disallowed_methods, reason = "a test's own clock")]
-                let replaced = Instant::now();
-                atomically(|tx| tx.set(&cell, None));
-                let dropped = receiver.recv_timeout(Duration::from_secs(10)).expect("a drop");
-                let took = dropped.saturating_duration_since(replaced);
-                assert!(took < Duration::from_millis(100), "{took:?} with {threads} threads");
-            }
-            handle.stop();
-            served.join().expect("no panic")
-        });
-        served.expect("the server ran");
+        let running = Running::start(server);
+        for _ in 0..5 {
+            let (sender, receiver) = mpsc::channel();
+            let cell = TVar::new(Some(Tell(sender)));
+            #[expect(clippy::disallowed_methods, reason = "a test's own clock")]
+            let replaced = Instant::now();
+            atomically(|tx| tx.set(&cell, None));
+            let dropped = receiver.recv_timeout(Duration::from_secs(10)).expect("a drop");
+            let took = dropped.saturating_duration_since(replaced);
+            assert!(took < Duration::from_millis(100), "{took:?} with {threads} threads");
+        }
+        running.stop();
     }
 }
 

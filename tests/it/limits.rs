@@ -1,16 +1,28 @@
 //! What happens at the limits: refused work says so, loses nothing, and is taken again later; and
 //! who keeps everybody waiting is named while it does.
 
-use crate::wire::client::Client;
-use std::{thread, time::Duration};
+use crate::{running::Running, wire::client::Client};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 use txloop::{
     App, Executor, Failure, Order, Request, TVar, Transaction, atomically, holding_for,
     irrevocably, memory, snapshot, write,
 };
 
-/// Waits until `is_so`; a test that waits in vain is stopped from outside.
+/// After this what is waited for counts as never to come; no check passes because of it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[expect(clippy::disallowed_methods, reason = "a test's own clock")]
 fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
     while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain");
         thread::yield_now();
     }
 }
@@ -52,26 +64,42 @@ fn dropped_cells_above_the_limit_refuse_work_until_their_snapshot_has_ended() {
 fn bodies_above_the_limit_are_answered_503_until_others_have_ended() {
     let open = TVar::new(false);
     let (gate, opened) = (open.clone(), open);
+    let entered = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&entered);
     let app = App::new()
         .threads(2)
         .max_input_bytes(1_000)
-        .post("/wait", write(move |tx, _| tx.guard(*tx.get(&gate))))
+        .post(
+            "/wait",
+            write(move |tx, _| {
+                let open = *tx.get(&gate);
+                if !open {
+                    seen.fetch_add(1, Ordering::Relaxed);
+                }
+                tx.guard(open);
+            }),
+        )
         .post("/take", write(|_, req: &Request| req.body().len().to_string()));
     let server = app.listen("127.0.0.1:0").expect("a port");
-    let (address, handle) = (server.local_addr(), server.handle());
     let body = "x".repeat(600);
     thread::scope(|scope| {
-        scope.spawn(|| server.run_until_stopped().expect("the server runs"));
-        let waiting: Vec<_> = (0..2)
-            .map(|_| {
-                let body = &body;
-                scope.spawn(move || Client::connect(address).ask("POST", "/wait", body).status)
-            })
-            .collect();
+        let running = Running::start(server);
+        let (address, body) = (running.address, &body);
+        // They may meet the body taken before: its job is dropped a moment after its answer.
+        let wait = move || {
+            let mut client = Client::connect(address);
+            loop {
+                match client.ask("POST", "/wait", body).status {
+                    503 => thread::yield_now(),
+                    status => return status,
+                }
+            }
+        };
         let mut client = Client::connect(address);
-        let mut take = || client.ask("POST", "/take", &body).status;
-        // Both bodies are there at some time; until then a third one is taken.
-        wait_until(|| take() == 503);
+        let mut take = || client.ask("POST", "/take", body).status;
+        assert_eq!(take(), 200);
+        let waiting = [scope.spawn(wait), scope.spawn(wait)];
+        wait_until(|| entered.load(Ordering::Relaxed) == 2);
         assert_eq!(take(), 503);
         atomically(|tx| tx.set(&opened, true));
         for answer in waiting {
@@ -79,7 +107,7 @@ fn bodies_above_the_limit_are_answered_503_until_others_have_ended() {
         }
         // Their jobs are dropped a moment after they were answered.
         wait_until(|| take() == 200);
-        handle.stop();
+        running.stop();
     });
 }
 

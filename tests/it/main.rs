@@ -11,6 +11,7 @@ mod opacity;
 mod programs;
 mod readme;
 mod record;
+mod running;
 mod snapshots;
 mod starving;
 mod tidy;

@@ -5,9 +5,12 @@ mod foreign;
 mod shop;
 
 use self::shop::{Shop, State, Twist, is_there};
-use crate::wire::{
-    client::{Client, request},
-    history::Random,
+use crate::{
+    running::Running,
+    wire::{
+        client::{Client, request},
+        history::Random,
+    },
 };
 use std::{
     cell::RefCell,
@@ -18,7 +21,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
-use txloop::{App, ErrorKind, Handle, Order, Replay, Replayed, Server, TVar};
+use txloop::{App, ErrorKind, Order, Replay, Replayed, Server, TVar};
 
 /// Clients that ask what is answered at once, and clients that wait.
 const ASKERS: usize = 4;
@@ -48,27 +51,6 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // Not there if the test has failed early.
         let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// A server that runs, and is stopped by [`Running::stop`].
-struct Running {
-    address: SocketAddr,
-    handle: Handle,
-    thread: thread::JoinHandle<()>,
-}
-
-impl Running {
-    fn start(server: Server) -> Self {
-        let (address, handle) = (server.local_addr(), server.handle());
-        let serve = || server.run_until_stopped().expect("the server runs");
-        let thread = thread::Builder::new().spawn(serve).expect("a thread");
-        Self { address, handle, thread }
-    }
-
-    fn stop(self) {
-        self.handle.stop();
-        self.thread.join().expect("the server ends");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Read-only handlers that wait with `Snapshot::retry` while others write what they wait for.
 
-use crate::wire::client::Client;
+use crate::{running::Running, wire::client::Client};
 use std::thread;
 use txloop::{App, Order, Request, Response, Snapshot, TVar, write};
 
@@ -25,9 +25,9 @@ fn readers_that_wait_under_a_busy_writer_are_answered() {
             })
             .post("/count", write(move |tx, _| tx.modify(&counted, |n| *n += 1)));
         let server = app.order(order).threads(threads).listen("127.0.0.1:0").expect("a port");
-        let (address, handle) = (server.local_addr(), server.handle());
         thread::scope(|scope| {
-            scope.spawn(|| server.run_until_stopped().expect("the server runs"));
+            let running = Running::start(server);
+            let address = running.address;
             let reader = |offset| {
                 scope.spawn(move || {
                     let mut client = Client::connect(address);
@@ -46,7 +46,7 @@ fn readers_that_wait_under_a_busy_writer_are_answered() {
                 assert_eq!(client.ask("POST", "/count", "").status, 204);
             }
             readers.into_iter().for_each(|reader| reader.join().expect("answered"));
-            handle.stop();
+            running.stop();
         });
     }
 }

@@ -1,6 +1,7 @@
 //! Recordings that are cut off or changed: an error, or the part before, and never a panic.
 
-use super::{Running, Scratch, Shop, Twist, listen};
+use super::{Scratch, Shop, Twist, listen};
+use crate::running::Running;
 use crate::wire::client::Client;
 use txloop::{ErrorKind, Replayed};
 

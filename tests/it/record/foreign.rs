@@ -1,6 +1,7 @@
 //! Callbacks that no handler asked for: counted, or supplied by whoever replays.
 
-use super::{Running, Scratch, listen};
+use super::{Scratch, listen};
+use crate::running::Running;
 use crate::wire::client::Client;
 use std::{
     path::Path,
