@@ -126,7 +126,7 @@ impl Arrival {
         match laned && !self.lane_busy.swap(true, Ordering::Acquire) {
             true => Some(Work::InLane),
             false if laned => None,
-            false => self.take(),
+            false => self.take(false),
         }
     }
 
@@ -151,8 +151,8 @@ impl Arrival {
         laned
     }
 
-    /// Takes the lowest tickets.
-    pub(crate) fn take(&self) -> Option<Work> {
+    /// Takes the lowest tickets, for the serial lane or to be run ahead.
+    pub(crate) fn take(&self, in_lane: bool) -> Option<Work> {
         point!(Turn);
         let mut arrivals = self.arrivals.lock();
         loop {
@@ -163,7 +163,12 @@ impl Arrival {
             let work = match arrivals.pop_front()? {
                 Queued::Task(task) => Some(Work::Task(task)),
                 Queued::Series(series) => {
-                    let members = series.claim(series.handled().cost().together().min(room));
+                    let handled = series.handled();
+                    let most = match in_lane {
+                        true => handled.cost().together(),
+                        false => handled.heat.group_ahead(handled.cost()),
+                    };
+                    let members = series.claim(most.min(room));
                     if series.has_more() {
                         arrivals.push_front(Queued::Series(std::sync::Arc::clone(&series)));
                     }

@@ -2,7 +2,7 @@
 //! ever do, the serial lane while they mostly do. Decided by numbers alone; the counts are
 //! approximate, since workers add to them without locks.
 
-use super::schedule::Cost;
+use super::schedule::{Cost, GROUP};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A rate of 1.
@@ -16,6 +16,10 @@ const SAMPLE: u64 = 8;
 const LANE_ABOVE: u32 = ONE * 3 / 10;
 /// Below this share commits go in groups.
 const GROUP_BELOW: u32 = ONE * 3 / 100;
+/// Below this share tickets go in short groups.
+const SHORT_GROUP_BELOW: u32 = ONE * 12 / 100;
+/// The longest group of those that now and then fail.
+const SHORT_GROUP: usize = 4;
 /// How long the first stay in the serial lane is, in nanoseconds; each that follows soon is longer.
 const FIRST_TERM_NS: u64 = 1_000_000;
 /// The longest stay.
@@ -94,11 +98,22 @@ impl Heat {
         let calm = self.rate.load(Ordering::Relaxed) < GROUP_BELOW;
         if calm { cost.together() } else { 1 }
     }
+
+    /// How many tickets of a handler of this cost a worker runs ahead before their turn is asked
+    /// for. The further ahead, the more comes between; one by one costs a lock for each.
+    #[inline]
+    pub(crate) fn group_ahead(&self, cost: Cost) -> usize {
+        let most = match self.rate.load(Ordering::Relaxed) {
+            rate if rate < GROUP_BELOW => GROUP,
+            rate if rate < SHORT_GROUP_BELOW => SHORT_GROUP,
+            _ => 1,
+        };
+        cost.together().min(most)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::schedule::GROUP;
     use super::*;
 
     fn events(heat: &Heat, failed_of_10: u64, now_ns: u64) {
@@ -116,6 +131,9 @@ mod tests {
         assert_eq!(heat.group(Cost(1_000_000)), 1);
         events(&heat, 1, 5);
         assert_eq!((heat.group(Cost(1_000)), heat.in_lane(5)), (1, false));
+        assert_eq!(heat.group_ahead(Cost(1_000)), SHORT_GROUP);
+        events(&heat, 2, 5);
+        assert_eq!((heat.group_ahead(Cost(1_000)), heat.in_lane(5)), (1, false));
         events(&heat, 5, 5);
         assert!(heat.in_lane(5) && !heat.in_lane(5 + FIRST_TERM_NS));
     }

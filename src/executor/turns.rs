@@ -36,9 +36,12 @@ impl Runner {
             self.arrived_first = task.ticket;
         }
         let handled = task.job.handled();
-        let together = handled.cost().together();
-        let ahead =
-            self.core.threads > 1 && task.job.kind() != Kind::Read && !handled.heat.in_lane(now);
+        let speculates = self.core.threads > 1 && !handled.heat.in_lane(now);
+        let ahead = speculates && task.job.kind() != Kind::Read;
+        let together = match speculates {
+            true => handled.heat.group_ahead(handled.cost()),
+            false => handled.cost().together(),
+        };
         if ahead {
             let attempt = self.begin(&mut task);
             task.ahead = Some(self.attempt_holding(&mut task, attempt, Mode::Optimistic));
@@ -56,7 +59,7 @@ impl Runner {
         self.put_arrived();
         let mut now = now_ns();
         while self.arrival().stays_in_lane(now) {
-            match self.arrival().take() {
+            match self.arrival().take(true) {
                 Some(Work::Task(task)) => {
                     self.run(task, now);
                 }
