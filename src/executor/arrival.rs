@@ -47,7 +47,7 @@ pub(crate) struct Arrival {
     arrivals: Mutex<VecDeque<Queued>>,
     /// The lowest ticket that nobody has taken; [`NONE`] if all are taken.
     front: AtomicU64,
-    ring: Box<[Mutex<Group>]>,
+    ring: Box<[Slot]>,
     serving: CachePadded<AtomicU64>,
     server: CachePadded<AtomicBool>,
     woken: SegQueue<Box<Task>>,
@@ -57,6 +57,38 @@ pub(crate) struct Arrival {
     lane_busy: AtomicBool,
     /// The wall clock of the ticket served last: what a woken handler gets.
     now_ns: AtomicU64,
+}
+
+/// A place in the ring.
+#[derive(Default)]
+struct Slot {
+    group: Mutex<Group>,
+    /// Whether there is a group: most looks at a slot are in vain and need no lock. Written under
+    /// the lock.
+    filled: AtomicBool,
+}
+
+impl Slot {
+    fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Acquire)
+    }
+
+    /// Puts a group in, in exchange for an empty one.
+    fn fill(&self, group: &mut Group) {
+        let mut kept = self.group.lock();
+        std::mem::swap(&mut *kept, group);
+        assert!(group.is_empty(), "two tickets in one slot of the ring");
+        self.filled.store(true, Ordering::Release);
+    }
+
+    /// Takes the group out, in exchange for an empty one; does nothing if there is none.
+    fn empty(&self, group: &mut Group) {
+        if self.is_filled() {
+            let mut kept = self.group.lock();
+            std::mem::swap(&mut *kept, group);
+            self.filled.store(false, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Whose turn it is.
@@ -72,7 +104,7 @@ impl Arrival {
         Self {
             arrivals: Mutex::new(VecDeque::new()),
             front: AtomicU64::new(NONE),
-            ring: (0..RING).map(|_| Mutex::new(Group::new())).collect(),
+            ring: (0..RING).map(|_| Slot::default()).collect(),
             serving: CachePadded::new(AtomicU64::new(1)),
             server: CachePadded::new(AtomicBool::new(false)),
             woken: SegQueue::new(),
@@ -119,20 +151,20 @@ impl Arrival {
 
     /// The lowest tickets that nobody has taken.
     pub(crate) fn next(&self, now_ns: u64) -> Option<Work> {
+        point!(Turn);
         if self.room() == 0 {
             return None;
         }
-        let laned = self.look_at_front(now_ns);
-        match laned && !self.lane_busy.swap(true, Ordering::Acquire) {
-            true => Some(Work::InLane),
-            false if laned => None,
-            false => self.take(false),
+        let mut arrivals = self.arrivals.lock();
+        if !Self::front_is_laned(&arrivals, now_ns) {
+            return self.take_from(&mut arrivals, false);
         }
+        drop(arrivals);
+        (!self.lane_busy.swap(true, Ordering::Acquire)).then_some(Work::InLane)
     }
 
     /// Whether the ticket at the front belongs in the serial lane.
-    fn look_at_front(&self, now_ns: u64) -> bool {
-        let arrivals = self.arrivals.lock();
+    fn front_is_laned(arrivals: &VecDeque<Queued>, now_ns: u64) -> bool {
         let heat = match arrivals.front() {
             Some(Queued::Task(task)) if task.job.kind() != Kind::Read => &task.job.handled().heat,
             Some(Queued::Series(series)) => &series.handled().heat,
@@ -143,7 +175,7 @@ impl Arrival {
 
     /// Goes on in the serial lane; false when it is left.
     pub(crate) fn stays_in_lane(&self, now_ns: u64) -> bool {
-        let laned = self.room() != 0 && self.look_at_front(now_ns);
+        let laned = self.room() != 0 && Self::front_is_laned(&self.arrivals.lock(), now_ns);
         if !laned {
             self.lane_busy.store(false, Ordering::Release);
             fence(Ordering::SeqCst);
@@ -151,10 +183,14 @@ impl Arrival {
         laned
     }
 
-    /// Takes the lowest tickets, for the serial lane or to be run ahead.
-    pub(crate) fn take(&self, in_lane: bool) -> Option<Work> {
+    /// Takes the lowest tickets for the serial lane.
+    pub(crate) fn take_in_lane(&self) -> Option<Work> {
         point!(Turn);
-        let mut arrivals = self.arrivals.lock();
+        self.take_from(&mut self.arrivals.lock(), true)
+    }
+
+    /// Takes the lowest tickets, for the serial lane or to be run ahead.
+    fn take_from(&self, arrivals: &mut VecDeque<Queued>, in_lane: bool) -> Option<Work> {
         loop {
             let room = self.room();
             if room == 0 {
@@ -175,7 +211,7 @@ impl Arrival {
                     (!members.is_empty()).then_some(Work::Members(series, members))
                 }
             };
-            self.note_front(&arrivals);
+            self.note_front(arrivals);
             if work.is_some() {
                 return work;
             }
@@ -187,21 +223,16 @@ impl Arrival {
         self.room() != 0 && !self.lane_busy.load(Ordering::Relaxed) || self.is_unserved()
     }
 
-    fn slot(&self, ticket: u64) -> &Mutex<Group> {
+    fn slot(&self, ticket: u64) -> &Slot {
         &self.ring[ticket as usize % RING]
     }
 
     /// Puts the tickets from `first` on into the ring (S1), in exchange for an empty group.
     pub(crate) fn put(&self, first: u64, group: &mut Group) {
         point!(Put);
-        self.exchange(first, group);
+        self.slot(first).fill(group);
         fence(Ordering::SeqCst);
         point!(Put);
-    }
-
-    fn exchange(&self, first: u64, group: &mut Group) {
-        std::mem::swap(&mut *self.slot(first).lock(), group);
-        assert!(group.is_empty(), "two tickets in one slot of the ring");
     }
 
     /// Whether somebody could be served, and nobody serves: who does looks again when it ends.
@@ -213,7 +244,7 @@ impl Arrival {
     fn has_turn(&self) -> bool {
         let full = self.viewing.load(Ordering::Relaxed) >= MAX_VIEWING;
         let ticket = self.serving.load(Ordering::Acquire);
-        !full && (!self.woken.is_empty() || !self.slot(ticket).lock().is_empty())
+        !full && (!self.woken.is_empty() || self.slot(ticket).is_filled())
     }
 
     /// Becomes the server, unless there is one.
@@ -230,8 +261,8 @@ impl Arrival {
         point!(Turn);
         // Relaxed: the server stored it, or its predecessor.
         let serving = self.serving.load(Ordering::Relaxed);
-        let ticket_first = fault!("woken-behind-ticket")
-            && !(group.is_empty() && self.slot(serving).lock().is_empty());
+        let ticket_first =
+            fault!("woken-behind-ticket") && (!group.is_empty() || self.slot(serving).is_filled());
         // Looked at first: a `pop` in vain fences.
         if !ticket_first
             && !self.woken.is_empty()
@@ -241,7 +272,7 @@ impl Arrival {
             return Some(Turn::Woken(task));
         }
         if group.is_empty() {
-            std::mem::swap(&mut *self.slot(serving).lock(), group);
+            self.slot(serving).empty(group);
             #[cfg(txloop_check)]
             if fault!("next-ticket-first") && group.len() > 1 {
                 group.swap(0, 1);
@@ -255,7 +286,7 @@ impl Arrival {
     /// Puts back what the server has not served (S4).
     pub(crate) fn put_back(&self, group: &mut Group) {
         if !group.is_empty() {
-            self.exchange(self.serving.load(Ordering::Relaxed), group);
+            self.slot(self.serving.load(Ordering::Relaxed)).fill(group);
         }
     }
 

@@ -355,14 +355,14 @@ impl Core {
     }
 
     /// The next task for a worker. `cheap_run` counts cheap ones in a row.
-    pub(crate) fn next(&self, cheap_run: &mut u32) -> Option<Work> {
+    pub(crate) fn next(&self, cheap_run: &mut u32, now_ns: u64) -> Option<Work> {
         if let Some(task) = self.alone.pop() {
             return Some(Work::Alone(task));
         }
         if let Some(arrival) = &self.arrival {
             let view = self.views.pop().map(|(task, attempt)| Work::View(task, attempt));
             let turn = || arrival.is_unserved().then_some(Work::Turn);
-            return view.or_else(turn).or_else(|| arrival.next(now_ns()));
+            return view.or_else(turn).or_else(|| arrival.next(now_ns));
         }
         if let Some(task) = self.again.pop() {
             return Some(Work::Task(task));

@@ -131,7 +131,8 @@ impl Runner {
             self.run(task, now_ns());
             return true;
         }
-        let Some(work) = self.core.next(&mut self.cheap_run) else {
+        let now = self.look_at_clock();
+        let Some(work) = self.core.next(&mut self.cheap_run, now) else {
             self.let_go();
             return !self.again.is_empty();
         };
@@ -139,8 +140,10 @@ impl Runner {
             self.core.wake_one();
         }
         match work {
-            Work::Task(task) => self.begin_queued(Laned::Task(task)),
-            Work::Members(series, members) => self.begin_queued(Laned::Members(series, members)),
+            Work::Task(task) => self.begin_queued(Laned::Task(task), now),
+            Work::Members(series, members) => {
+                self.begin_queued(Laned::Members(series, members), now);
+            }
             Work::Lane => self.lane(),
             Work::View(task, attempt) => self.view_in_turn(task, attempt),
             Work::Turn => self.serve(),
@@ -158,8 +161,7 @@ impl Runner {
     }
 
     /// Runs what was queued, unless it belongs in the serial lane.
-    fn begin_queued(&mut self, work: Laned) {
-        let now = now_ns();
+    fn begin_queued(&mut self, work: Laned, now: u64) {
         let laned = match &work {
             Laned::Task(task) => task_in_lane(task, now),
             Laned::Members(series, _) | Laned::Series(series) => series.handled().heat.in_lane(now),
@@ -183,10 +185,10 @@ impl Runner {
             Laned::Task(task) => {
                 self.run(task, now);
             }
-            Laned::Members(series, members) => self.members(&series, members),
+            Laned::Members(series, members) => self.members(&series, members, now),
             Laned::Series(series) => {
                 let members = series.claim(MEMBERS);
-                self.members(&series, members);
+                self.members(&series, members, now);
                 if !series.has_more() {
                 } else if series.handled().heat.in_lane(now) {
                     self.core.lane.push(Laned::Series(series));
@@ -200,7 +202,7 @@ impl Runner {
 
     /// Runs what waits in the serial lane, which was entered.
     fn lane(&mut self) {
-        let began = now_ns();
+        let began = self.look_at_clock();
         let mut now = began;
         self.commit_gathered();
         self.in_lane = true;
@@ -210,7 +212,7 @@ impl Runner {
                 while let Some(task) = self.again.pop() {
                     self.run(task, now_ns());
                 }
-                now = now_ns();
+                now = self.look_at_clock();
                 if now - began > LANE_NS {
                     break;
                 }
@@ -226,8 +228,12 @@ impl Runner {
     }
 
     /// Runs members of a series, each with a task of this thread.
-    pub(super) fn members(&mut self, series: &Arc<dyn Series>, members: Range<usize>) {
-        let mut now = self.look_at_clock();
+    pub(super) fn members(
+        &mut self,
+        series: &Arc<dyn Series>,
+        members: Range<usize>,
+        mut now: u64,
+    ) {
         if self.present != series.ticket(0) {
             self.pool.drain(..).for_each(contained_drop);
             self.present = series.ticket(0);

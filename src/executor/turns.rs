@@ -57,17 +57,17 @@ impl Runner {
     /// Runs what would conflict with itself, which then is not run ahead by anybody.
     pub(super) fn arrival_lane(&mut self) {
         self.put_arrived();
-        let mut now = now_ns();
+        let mut now = self.look_at_clock();
         while self.arrival().stays_in_lane(now) {
-            match self.arrival().take(true) {
+            match self.arrival().take_in_lane() {
                 Some(Work::Task(task)) => {
                     self.run(task, now);
                 }
-                Some(Work::Members(series, members)) => self.members(&series, members),
+                Some(Work::Members(series, members)) => self.members(&series, members, now),
                 _ => {}
             }
             self.put_arrived();
-            now = now_ns();
+            now = self.look_at_clock();
         }
         self.core.wake_one();
     }
@@ -101,8 +101,8 @@ impl Runner {
             // A read-only one needs no baton.
             let Some(turn) = self.announce_reader(turn) else { continue };
             let mut hold = commit::take_alone(turn.first_snapshot());
-            let began = self.look_at_clock();
-            self.turn_began = Some(began);
+            self.turn_began = None;
+            let mut until = None;
             let mut turns = 0;
             let mut next = Some(turn);
             while let Some(turn) = next {
@@ -110,8 +110,11 @@ impl Runner {
                     self.take_turn(&mut hold, turn);
                 }
                 turns += 1;
-                let full = turns == HOLD_TURNS || hold.is_wanted();
-                if full || (turns % 8 == 0 && now_ns() - began > HOLD_NS) {
+                // A turn that ran here says what time it is; those that ran ahead take next to none.
+                let long = self.turn_began.is_some_and(|now| {
+                    now > *until.get_or_insert_with(|| now.saturating_add(HOLD_NS))
+                });
+                if turns == HOLD_TURNS || long || hold.is_wanted() {
                     break;
                 }
                 next = self.arrival().turn(&mut group);

@@ -42,7 +42,7 @@ pub(crate) enum Outcome {
     /// Its writes are visible as this version.
     Committed(u64),
     /// It read a cell that was written since; nothing of it is visible.
-    Failed(Conflict),
+    Failed(Box<Conflict>),
     /// A step of a fold panicked, or it could not be parked; nothing of it is visible.
     Panicked(Payload),
 }
@@ -210,9 +210,9 @@ impl Hold {
     }
 
     /// Whether what an attempt read still stands.
-    pub(crate) fn validate(&self, attempt: &Attempt) -> Result<(), Conflict> {
+    pub(crate) fn validate(&self, attempt: &Attempt) -> Result<(), Box<Conflict>> {
         let snapshot = attempt.view.snapshot();
-        attempt.logs.reads.validate(snapshot, &self.guard).map_err(Conflict::from)
+        attempt.logs.reads.validate(snapshot, &self.guard).map_err(Conflict::boxed)
     }
 
     /// Parks an attempt that logged its reads, or gives its owner back with the outcome.
@@ -267,7 +267,7 @@ fn commit_one(
             attempt.logs.writes.link(version, guard);
             STORE.publish(guard, version);
         }
-        return (attempt.end(), Outcome::Failed(stale.into()));
+        return (attempt.end(), Outcome::Failed(Conflict::boxed(stale)));
     }
     if attempt.logs.writes.has_folds()
         && let Err(payload) = run_folds(guard, &mut attempt)
@@ -320,7 +320,7 @@ fn park_one(
     point!(Validate);
     let snapshot = if fault!("parked-unvalidated") { u64::MAX } else { attempt.view.snapshot() };
     if let Err(stale) = attempt.logs.reads.validate(snapshot, guard) {
-        return Err((owner, attempt.end(), Outcome::Failed(stale.into())));
+        return Err((owner, attempt.end(), Outcome::Failed(Conflict::boxed(stale))));
     }
     let refuse = |why: String| Outcome::Panicked(Box::new(format!("{why} (at {})", left.place)));
     let cells = attempt.logs.reads.cells();

@@ -18,14 +18,16 @@ pub(crate) struct Conflict {
     pub(crate) winner: Origin,
 }
 
-impl From<StaleRead> for Conflict {
-    fn from(stale: StaleRead) -> Self {
-        Self {
+impl Conflict {
+    /// Boxed, so that an outcome without one is two words.
+    #[cold]
+    pub(crate) fn boxed(stale: StaleRead) -> Box<Self> {
+        Box::new(Self {
             cell: stale.cell.id(),
             name: stale.cell.label(),
             cell_type: stale.cell_type,
             read_at: stale.place,
             winner: stale.winner,
-        }
+        })
     }
 }
