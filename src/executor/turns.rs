@@ -110,7 +110,7 @@ impl Runner {
                     self.take_turn(&mut hold, turn);
                 }
                 turns += 1;
-                // A turn that ran here says what time it is; those that ran ahead take next to none.
+                // A turn that ran here says the time; those that ran ahead take next to none.
                 let long = self.turn_began.is_some_and(|now| {
                     now > *until.get_or_insert_with(|| now.saturating_add(HOLD_NS))
                 });
