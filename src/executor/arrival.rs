@@ -10,7 +10,8 @@
 //! | `woken` | whoever commits, under the baton | the server |
 //!
 //! S1: a worker that has run a ticket puts it into the ring, or a few that follow one another into
-//! the slot of the first; then it serves, unless somebody does. S2: the server takes
+//! the slot of the first; then it serves, unless somebody does. If the first is the one to be
+//! served, and nobody serves, it serves them past the ring. S2: the server takes
 //! `ring[serving]` only; it commits each ticket, or runs it again while it holds the baton, where
 //! nothing can fail; then it moves `serving`. S3: whoever was woken by a commit is served before
 //! the next ticket. S4: before it lets `server` go it puts back what it has not served; after it,
@@ -233,6 +234,11 @@ impl Arrival {
         self.slot(first).fill(group);
         fence(Ordering::SeqCst);
         point!(Put);
+    }
+
+    /// Whether this ticket is the one to be served. Stays so while whoever has it keeps it.
+    pub(crate) fn is_next(&self, ticket: u64) -> bool {
+        self.serving.load(Ordering::Acquire) == ticket
     }
 
     /// Whether somebody could be served, and nobody serves: who does looks again when it ends.

@@ -1,7 +1,7 @@
 //! Arrival order on one thread: running tickets ahead, and serving those whose turn it is.
 
 use super::{
-    arrival::{Arrival, Turn},
+    arrival::{Arrival, Group, Turn},
     core::Work,
     job::{Kind, Task, Verdict},
     runner::Runner,
@@ -72,7 +72,7 @@ impl Runner {
         self.core.wake_one();
     }
 
-    /// Puts what was gathered into the ring, and serves.
+    /// Serves what was gathered, if it is its turn; else puts it into the ring for whoever serves.
     pub(super) fn put_arrived(&mut self) {
         if self.arrived.is_empty() {
             return;
@@ -80,24 +80,35 @@ impl Runner {
         let mut group = std::mem::take(&mut self.arrived);
         let first = self.arrived_first;
         self.arrived_first += group.len() as u64;
-        self.arrival().put(first, &mut group);
-        self.arrived = group;
+        if self.arrival().is_next(first) && self.arrival().try_serve() {
+            self.serve_turns(&mut group);
+            self.arrived = group;
+            if !self.arrival().end_serving() {
+                return;
+            }
+        } else {
+            self.arrival().put(first, &mut group);
+            self.arrived = group;
+        }
         self.serve();
     }
 
     /// Serves all whose turn it is, unless somebody else does.
     pub(super) fn serve(&mut self) {
         while self.arrival().try_serve() {
-            self.serve_turns();
+            let mut group = std::mem::take(&mut self.serving);
+            self.serve_turns(&mut group);
+            self.serving = group;
             if !self.arrival().end_serving() {
                 return;
             }
         }
     }
 
-    fn serve_turns(&mut self) {
-        let mut group = std::mem::take(&mut self.serving);
-        while let Some(turn) = self.arrival().turn(&mut group) {
+    /// Serves the `group`, which is empty or begins with the ticket to be served, and all whose
+    /// turn it is then. For the server.
+    fn serve_turns(&mut self, group: &mut Group) {
+        while let Some(turn) = self.arrival().turn(group) {
             // A read-only one needs no baton.
             let Some(turn) = self.announce_reader(turn) else { continue };
             let mut hold = commit::take_alone(turn.first_snapshot());
@@ -117,12 +128,11 @@ impl Runner {
                 if turns == HOLD_TURNS || long || hold.is_wanted() {
                     break;
                 }
-                next = self.arrival().turn(&mut group);
+                next = self.arrival().turn(group);
             }
             hold.end();
         }
-        self.arrival().put_back(&mut group);
-        self.serving = group;
+        self.arrival().put_back(group);
     }
 
     /// Gives a read-only task its snapshot: exactly what precedes its ticket. Whoever comes later
