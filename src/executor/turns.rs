@@ -18,7 +18,7 @@ use crate::transaction::{
 /// The most turns in one hold of the baton.
 const HOLD_TURNS: usize = 64;
 /// The longest that a hold goes on taking further turns, in nanoseconds.
-const HOLD_NS: u64 = 10_000;
+const HOLD_NS: u64 = 40_000;
 
 impl Runner {
     fn arrival(&self) -> &Arrival {
