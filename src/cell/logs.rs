@@ -8,7 +8,7 @@
 use super::{
     boxes::{Lent, Origin, Version},
     folds::{Fold, Merge, MergeOf, Step, Steps},
-    node::{CellRef, TVar},
+    node::{CellOf, CellRef},
     slot::{Announcement, Guard},
     store::Held,
 };
@@ -192,7 +192,10 @@ impl FrozenWrites {
     }
 
     /// The value that the transaction had written.
-    pub(crate) fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> Option<&'a T> {
+    pub(crate) fn get<'a, T: Send + Sync + 'static>(
+        &'a self,
+        cell: CellOf<'_, T>,
+    ) -> Option<&'a T> {
         let lent = self.0.get(&cell.cell())?;
         // SAFETY: an entry of a cell holds a version of its type; the log keeps it, replaced or
         // undone, until the attempt ends, which is after `self`.
@@ -226,7 +229,7 @@ impl WriteLog {
     #[inline]
     pub(crate) fn get<'a, T: Send + Sync + 'static>(
         &'a self,
-        cell: &TVar<T>,
+        cell: CellOf<'_, T>,
     ) -> Option<Own<'a, T>> {
         // SAFETY: as in `is_empty`.
         let writes = unsafe { &*self.writes() };
@@ -242,14 +245,24 @@ impl WriteLog {
 
     /// Writes a value; what it replaces stays alive until the log is cleared.
     #[inline]
-    pub(crate) fn set<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T, origin: Origin) {
+    pub(crate) fn set<T: Send + Sync + 'static>(
+        &self,
+        cell: CellOf<'_, T>,
+        value: T,
+        origin: Origin,
+    ) {
         let version = Version::new(value, origin);
         // SAFETY: as in `is_empty`; `Version::new` above ran before the borrow.
         unsafe { &mut *self.writes() }.put(cell.cell(), version, None);
     }
 
     /// Merges `operand` into the cell at commit. The log has no value of the cell.
-    pub(crate) fn merge<M: Merge>(&self, cell: &TVar<M::Value>, operand: M::Value, origin: Origin) {
+    pub(crate) fn merge<M: Merge>(
+        &self,
+        cell: CellOf<'_, M::Value>,
+        operand: M::Value,
+        origin: Origin,
+    ) {
         // SAFETY: as in `is_empty`; a merge runs no code of users.
         let writes = unsafe { &mut *self.writes() };
         let fold = Fold::Merge(&MergeOf::<M>::OPS);
@@ -271,7 +284,7 @@ impl WriteLog {
     /// Applies `step` to the cell at commit. The log has no value of the cell.
     pub(crate) fn later<T: Send + Sync + 'static>(
         &self,
-        cell: &TVar<T>,
+        cell: CellOf<'_, T>,
         step: Step<T>,
         origin: Origin,
     ) {

@@ -124,14 +124,10 @@ impl<T: Send + Sync + 'static> TVar<T> {
         CellRef(self.cell)
     }
 
-    /// The value that `view` sees (R1-R4): wait-free, and two loads when the newest version is the
-    /// visible one.
+    /// The cell with its type, kept by this handle.
     #[inline(always)]
-    pub(crate) fn read_at<'a>(&self, view: &'a Announcement) -> &'a T {
-        let node = visible(self.header(), view);
-        // SAFETY: `node` is visible at the snapshot that `view` announces, so it is not freed
-        // while the announcement stands, which 'a ends before; this handle gives its type.
-        unsafe { value_of(node) }
+    pub(crate) fn kept(&self) -> CellOf<'_, T> {
+        CellOf(self.cell(), PhantomData)
     }
 
     /// How many versions the cell holds, for tests of memory bounds.
@@ -148,6 +144,37 @@ impl<T: Send + Sync + 'static> TVar<T> {
             }
             length
         })
+    }
+}
+
+/// A cell of a known type that somebody keeps alive during 'a: what reads and writes take.
+#[derive(Debug)]
+pub struct CellOf<'a, T>(CellRef, PhantomData<&'a T>);
+
+impl<T> Clone for CellOf<'_, T> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for CellOf<'_, T> {}
+
+impl<T: Send + Sync + 'static> CellOf<'_, T> {
+    /// The cell without its type.
+    #[inline(always)]
+    pub(crate) fn cell(self) -> CellRef {
+        self.0
+    }
+
+    /// The value that `view` sees (R1-R4): wait-free, and two loads when the newest version is the
+    /// visible one.
+    #[inline(always)]
+    pub(crate) fn read_at(self, view: &Announcement) -> &T {
+        let node = visible(self.0.header(), view);
+        // SAFETY: `node` is visible at the snapshot that `view` announces, so it is not freed
+        // while the announcement stands, which outlives the reference; the cell is of this type.
+        unsafe { value_of(node) }
     }
 }
 

@@ -33,13 +33,13 @@ fn begin() -> Attempt {
 }
 
 fn set<T: Send + Sync + 'static>(attempt: &Attempt, cell: &TVar<T>, value: T) {
-    attempt.logs.writes.set(cell, value, Origin::default());
+    attempt.logs.writes.set(cell.kept(), value, Origin::default());
 }
 
 /// Reads as a transaction does: logged.
 fn get<'a, T: Send + Sync + 'static>(attempt: &'a Attempt, cell: &TVar<T>) -> &'a T {
     attempt.logs.reads.push(cell.cell());
-    cell.read_at(&attempt.view)
+    cell.kept().read_at(&attempt.view)
 }
 
 fn commit(attempt: Attempt) -> bool {
@@ -64,8 +64,8 @@ fn a_view_sees_its_snapshot() {
             write(&written, 2);
         });
         let attempt = begin();
-        assert_eq!(*cell.read_at(&attempt.view), attempt.view.snapshot());
-        assert_eq!(*cell.read_at(&attempt.view), attempt.view.snapshot());
+        assert_eq!(*cell.kept().read_at(&attempt.view), attempt.view.snapshot());
+        assert_eq!(*cell.kept().read_at(&attempt.view), attempt.view.snapshot());
         drop(attempt.end());
         writer.join().expect("no panic");
     });
@@ -84,7 +84,7 @@ fn a_walker_stands_on_nothing_freed() {
                 write(&written, value);
             }
         });
-        assert_eq!(*cell.read_at(&attempt.view), 0);
+        assert_eq!(*cell.kept().read_at(&attempt.view), 0);
         drop(attempt.end());
         writer.join().expect("no panic");
     });
@@ -103,7 +103,7 @@ fn a_view_sees_whole_commits() {
             assert!(commit(attempt));
         });
         let attempt = begin();
-        assert_eq!(a.read_at(&attempt.view), b.read_at(&attempt.view));
+        assert_eq!(a.kept().read_at(&attempt.view), b.kept().read_at(&attempt.view));
         drop(attempt.end());
         writer.join().expect("no panic");
     });
@@ -128,7 +128,7 @@ fn write_skew_is_refused() {
         let theirs = other.join().expect("no panic");
         assert!(mine || theirs, "one of them is first");
         let attempt = begin();
-        let (a, b) = (*a.read_at(&attempt.view), *b.read_at(&attempt.view));
+        let (a, b) = (*a.kept().read_at(&attempt.view), *b.kept().read_at(&attempt.view));
         match (mine, theirs) {
             (true, true) => assert_eq!(a.max(b), 2, "both committed: one saw the other"),
             _ => assert_eq!(a + b, 1, "one committed"),
@@ -242,7 +242,7 @@ fn folds_commute() {
         add(&cell, 2);
         other.join().expect("no panic");
         let attempt = begin();
-        assert_eq!(*cell.read_at(&attempt.view), 3);
+        assert_eq!(*cell.kept().read_at(&attempt.view), 3);
         drop(attempt.end());
     });
 }
@@ -305,8 +305,8 @@ fn a_dropped_cell_outlives_its_readers() {
             write(&replaced, TVar::new(9));
         });
         let attempt = begin();
-        let inner = outer.read_at(&attempt.view);
-        assert_eq!(*inner.read_at(&attempt.view), 7 + attempt.view.snapshot());
+        let inner = outer.kept().read_at(&attempt.view);
+        assert_eq!(*inner.kept().read_at(&attempt.view), 7 + attempt.view.snapshot());
         drop(attempt.end());
         writer.join().expect("no panic");
     });

@@ -2,12 +2,12 @@
 
 use super::{
     choice::Left,
-    view::{Mode, Read, Transaction},
+    view::{Mode, Read, Transaction, sealed::Sealed},
 };
 use crate::cell::{
     TVar,
     logs::{FrozenWrites, THIN_READS},
-    node::CellRef,
+    node::{CellOf, CellRef},
     slot::Announcement,
     store::STORE,
 };
@@ -97,14 +97,7 @@ impl Snapshot {
     #[inline]
     #[track_caller]
     pub fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
-        point!(Read);
-        if let Some(joined) = &self.joined {
-            if let Some(own) = joined.writes.get(cell) {
-                return own;
-            }
-            joined.log(cell.cell(), Location::caller());
-        }
-        cell.read_at(&self.view)
+        self.read(cell.kept())
     }
 
     /// The version of the serial order that this snapshot shows.
@@ -174,11 +167,25 @@ impl Transaction {
     }
 }
 
-impl Read for Snapshot {
+impl Read for Snapshot {}
+
+impl Sealed for Snapshot {
     #[inline]
     #[track_caller]
-    fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
-        Snapshot::get(self, cell)
+    fn read<'a, T: Send + Sync + 'static>(&'a self, cell: CellOf<'_, T>) -> &'a T {
+        point!(Read);
+        if let Some(joined) = &self.joined {
+            if let Some(own) = joined.writes.get(cell) {
+                return own;
+            }
+            joined.log(cell.cell(), Location::caller());
+        }
+        cell.read_at(&self.view)
+    }
+
+    fn peek<'a, T: Send + Sync + 'static>(&'a self, cell: CellOf<'_, T>) -> &'a T {
+        let own = self.joined.as_ref().and_then(|joined| joined.writes.get(cell));
+        own.unwrap_or_else(|| cell.read_at(&self.view))
     }
 }
 

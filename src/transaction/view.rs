@@ -5,9 +5,16 @@ use super::{
     choice::Left,
     forbid,
     outbox::{Callback, Home},
-    snapshot::Snapshot,
 };
-use crate::cell::{TVar, boxes::Origin, deferred, folds::Merge, labels, logs::Own, node::CellRef};
+use crate::cell::{
+    TVar,
+    boxes::Origin,
+    deferred,
+    folds::Merge,
+    labels,
+    logs::Own,
+    node::{CellOf, CellRef},
+};
 use crate::sync::{AtomicBool, Ordering, global, point};
 use std::{cell::Cell, fmt, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
 
@@ -24,8 +31,8 @@ pub(crate) fn keep_places() {
 
 /// A view of all cells at one moment of the serial order.
 ///
-/// Implemented by [`Transaction`] and [`Snapshot`], so that one function, a search say, serves
-/// handlers of both kinds:
+/// Implemented by [`Transaction`] and [`Snapshot`](crate::Snapshot), so that one function, a search
+/// say, serves handlers of both kinds:
 ///
 /// ```
 /// use txloop::{Read, TVar, atomically, snapshot};
@@ -44,14 +51,25 @@ pub trait Read: sealed::Sealed {
     /// # Re-run
     /// In a transaction the read is remembered: if the cell is written by somebody who comes
     /// earlier in the serial order, the handler is run again.
+    #[inline]
     #[track_caller]
-    fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T;
+    fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
+        self.read(cell.kept())
+    }
 }
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Transaction {}
-    impl Sealed for super::Snapshot {}
+pub(crate) mod sealed {
+    use crate::cell::node::CellOf;
+
+    pub trait Sealed {
+        /// See [`super::Read::get`].
+        #[track_caller]
+        fn read<'a, T: Send + Sync + 'static>(&'a self, cell: CellOf<'_, T>) -> &'a T;
+
+        /// The value in the same view for a hint: an answer must not depend on it, since it is not
+        /// remembered.
+        fn peek<'a, T: Send + Sync + 'static>(&'a self, cell: CellOf<'_, T>) -> &'a T;
+    }
 }
 
 /// What an attempt may do and has to log.
@@ -119,19 +137,7 @@ impl Transaction {
     #[inline]
     #[track_caller]
     pub fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
-        if !self.attempt.logs.writes.is_empty()
-            && let Some(own) = self.attempt.logs.writes.get(cell)
-        {
-            return match own {
-                Own::Value(own) => own,
-                Own::Folded => self.get_folded(cell, Location::caller()),
-            };
-        }
-        point!(Read);
-        if self.mode == Mode::Optimistic {
-            self.log_read(cell.cell(), Location::caller());
-        }
-        cell.read_at(&self.attempt.view)
+        sealed::Sealed::read(self, cell.kept())
     }
 
     /// A read of a cell that was written with [`Transaction::update_later`] or its like: the write
@@ -139,7 +145,7 @@ impl Transaction {
     #[cold]
     fn get_folded<'a, T: Send + Sync + 'static>(
         &'a self,
-        cell: &TVar<T>,
+        cell: CellOf<'_, T>,
         place: &'static Location<'static>,
     ) -> &'a T {
         self.resolve(cell.cell(), place);
@@ -181,7 +187,7 @@ impl Transaction {
     /// A write does not read: two handlers that only write a cell do not conflict.
     ///
     /// # Panics
-    /// Inside a [`Snapshot`], also one that joined this transaction.
+    /// Inside a [`Snapshot`](crate::Snapshot), also one that joined this transaction.
     ///
     /// # Re-run
     /// An attempt that is not committed leaves nothing behind; the value is dropped later, on a
@@ -189,6 +195,13 @@ impl Transaction {
     #[inline]
     #[track_caller]
     pub fn set<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) {
+        self.write(cell.kept(), value);
+    }
+
+    /// As [`Transaction::set`], for the collections.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn write<T: Send + Sync + 'static>(&self, cell: CellOf<'_, T>, value: T) {
         let origin = self.origin();
         self.attempt.logs.writes.set(cell, value, origin);
     }
@@ -258,7 +271,7 @@ impl Transaction {
         cell: &TVar<T>,
         f: impl Fn(&T) -> T + Send + Sync + 'static,
     ) {
-        let origin = self.origin();
+        let (origin, cell) = (self.origin(), cell.kept());
         match self.attempt.logs.writes.get(cell) {
             Some(Own::Value(own)) => {
                 let value = forbid(|| f(own));
@@ -272,7 +285,7 @@ impl Transaction {
     #[inline]
     #[track_caller]
     pub(crate) fn merge<M: Merge>(&self, cell: &TVar<M::Value>, operand: M::Value) {
-        let origin = self.origin();
+        let (origin, cell) = (self.origin(), cell.kept());
         match self.attempt.logs.writes.get(cell) {
             Some(Own::Value(own)) => {
                 let value = M::merge(*own, operand);
@@ -319,7 +332,7 @@ impl Transaction {
     /// An abandoned attempt's closures are dropped uncalled.
     ///
     /// # Panics
-    /// Inside a [`Snapshot`].
+    /// Inside a [`Snapshot`](crate::Snapshot).
     pub fn on_commit(&self, f: impl FnOnce() + Send + 'static) {
         self.check_writable();
         if self.attempt.logs.home.as_ref().is_none_or(|home| home.opens_effects()) {
@@ -335,7 +348,7 @@ impl Transaction {
     /// Held until commit: an abandoned attempt adds nothing. `f` itself may be re-run.
     ///
     /// # Panics
-    /// If this transaction does not run in a loop; inside a [`Snapshot`].
+    /// If this transaction does not run in a loop; inside a [`Snapshot`](crate::Snapshot).
     pub fn add_callback(&self, f: impl Fn(&Transaction) + Send + Sync + 'static) {
         let home = self.home();
         let callback: Callback = Arc::new(f);
@@ -374,11 +387,32 @@ fn refuse_write() -> ! {
     panic!("a snapshot is read-only: the write belongs in a transaction of its own")
 }
 
-impl Read for Transaction {
+impl Read for Transaction {}
+
+impl sealed::Sealed for Transaction {
     #[inline]
     #[track_caller]
-    fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
-        Transaction::get(self, cell)
+    fn read<'a, T: Send + Sync + 'static>(&'a self, cell: CellOf<'_, T>) -> &'a T {
+        if !self.attempt.logs.writes.is_empty()
+            && let Some(own) = self.attempt.logs.writes.get(cell)
+        {
+            return match own {
+                Own::Value(own) => own,
+                Own::Folded => self.get_folded(cell, Location::caller()),
+            };
+        }
+        point!(Read);
+        if self.mode == Mode::Optimistic {
+            self.log_read(cell.cell(), Location::caller());
+        }
+        cell.read_at(&self.attempt.view)
+    }
+
+    fn peek<'a, T: Send + Sync + 'static>(&'a self, cell: CellOf<'_, T>) -> &'a T {
+        match self.attempt.logs.writes.get(cell) {
+            Some(Own::Value(own)) => own,
+            _ => cell.read_at(&self.attempt.view),
+        }
     }
 }
 
