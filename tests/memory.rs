@@ -14,7 +14,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use txloop::{App, Executor, TVar, Transact, atomically, parked_for, probe, snapshot};
+use txloop::{App, Executor, TMap, TVar, Transact, atomically, parked_for, probe, snapshot};
 
 /// The system's allocator with a count of live bytes.
 struct Counting;
@@ -79,6 +79,7 @@ fn memory() {
     an_idle_server_drops_what_was_replaced();
     overlapping_readers_hold_few_versions();
     parked_handlers_cost_little();
+    keys_that_come_and_go_leave_little();
 }
 
 fn dropped_cells_leave_nothing() {
@@ -247,4 +248,41 @@ fn parked_handlers_cost_little() {
         assert!(used.is_none_or(|ticks| ticks <= 3), "{used:?} ticks while all are parked");
     });
     settles_at(before, "they ended");
+}
+
+/// A million keys pass through a map that holds a hundred at a time, while a reader that came
+/// before them goes on reading.
+fn keys_that_come_and_go_leave_little() {
+    // What the library keeps for the next time, once.
+    keys_come_and_go(10_000);
+    let before = settled();
+    keys_come_and_go(1_000_000);
+    settles_at(before, "a map");
+}
+
+fn keys_come_and_go(passing: u64) {
+    const KEPT: u64 = 1_000;
+    const PRESENT: u64 = 100;
+    const MOST: i64 = 4 << 20;
+    let map: TMap<u64, u64> = (0..KEPT).map(|key| (key, key)).collect();
+    let sum = |s: &txloop::Snapshot| map.iter(s).map(|(key, value)| key + value).sum::<u64>();
+    snapshot(|reader| {
+        let began = live();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for key in KEPT..KEPT + passing {
+                    atomically(|tx| {
+                        map.insert(tx, key, 0);
+                        map.remove(tx, &(key - PRESENT));
+                    });
+                    if key.is_multiple_of(passing / 10) {
+                        let grown = live() - began;
+                        assert!(grown < MOST, "{grown} bytes more at key {key}");
+                    }
+                }
+            });
+        });
+        assert_eq!((sum(reader), map.len(reader) as u64), (KEPT * (KEPT - 1), KEPT));
+    });
+    assert_eq!(snapshot(|s| map.len(s) as u64), KEPT);
 }

@@ -1,14 +1,14 @@
 //! Versions: values in boxes without their type, linked or not.
 //!
-//! One of the four files with `unsafe`. A [`Version`] owns its box until it is linked; then the
+//! One of the five files with `unsafe`. A [`Version`] owns its box until it is linked; then the
 //! chain does, see [`super::node`]. [`Lent`] and [`Seen`] borrow one from whoever keeps it.
 #![expect(
     unsafe_code,
-    reason = "type-erased value boxes: one of the four files of the cell module"
+    reason = "type-erased value boxes: one of the five files of the cell module"
 )]
 
 use super::labels::Label;
-use crate::sync::{AtomicPtr, Table, UnsafeCell};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Table, UnsafeCell};
 use std::{
     alloc::{Layout, alloc, dealloc, handle_alloc_error},
     any::{TypeId, type_name},
@@ -87,6 +87,16 @@ struct Glue {
 
 struct GlueOf<T>(PhantomData<T>);
 
+/// The glue of a box that is the first version of several cells.
+struct SharedOf<T>(PhantomData<T>);
+
+/// A value that lies where it would alone, and how many cells have it as their first.
+#[repr(C)]
+struct Shared<T> {
+    value: T,
+    shares: AtomicUsize,
+}
+
 /// The glue of a box whose value a fold has still to make.
 struct ReservedOf<T>(PhantomData<T>);
 
@@ -100,6 +110,17 @@ impl<T: Send + Sync + 'static> GlueOf<T> {
         type_name: type_name::<T>,
         #[cfg(loom)]
         poison: poison::<T>,
+    };
+}
+
+impl<T: Send + Sync + 'static> SharedOf<T> {
+    const GLUE: Glue = Glue {
+        dispose: dispose_share::<T>,
+        // Not by one share; the last one sees to it.
+        needs_drop: false,
+        // Counted with the block of cells that it was made for.
+        size: 0,
+        ..GlueOf::<T>::GLUE
     };
 }
 
@@ -135,6 +156,26 @@ unsafe fn dispose<T>(node: NonNull<VersionHeader>) {
     let _place = Place { at: node.cast(), size: Size::of::<T>() };
     // SAFETY: the caller's; the header is the first field of the node.
     unsafe { ptr::drop_in_place(node.cast::<VersionNode<T>>().as_ptr()) };
+}
+
+/// Gives up a share; with the last one the version is dropped like any other.
+///
+/// # Safety
+/// `node` was made by `Version::shared::<T>`, and this share of it is not used again.
+unsafe fn dispose_share<T: Send + Sync + 'static>(mut node: NonNull<VersionHeader>) {
+    let last = {
+        // SAFETY: alive, since this share is counted still.
+        let node = unsafe { node.cast::<VersionNode<Shared<T>>>().as_ref() };
+        // SAFETY: shares are atomic; the value is not touched.
+        let shares = node.value.with(|shared| unsafe { &(*shared).shares });
+        // AcqRel: whatever looked at the value through other shares is over.
+        shares.fetch_sub(1, Ordering::AcqRel) == 1
+    };
+    if last {
+        // SAFETY: the last share: nobody else has the node.
+        unsafe { node.as_mut() }.glue = &GlueOf::<Shared<T>>::GLUE;
+        drop(Version(node));
+    }
 }
 
 /// How much memory a box takes, and in which list it is kept when it is free.
@@ -322,6 +363,15 @@ impl Version {
     #[inline]
     pub(crate) fn new<T: Send + Sync + 'static>(value: T, origin: Origin) -> Self {
         Self::boxed(value, &GlueOf::<T>::GLUE, origin)
+    }
+
+    /// A first version for so many cells; none if there are none. As often as that it is linked,
+    /// and each time dropped.
+    pub(super) fn shared<T: Send + Sync + 'static>(value: T, shares: usize) -> Option<Self> {
+        // Read as a `T` by whoever sees the version.
+        const { assert!(align_of::<VersionHeader>() >= align_of::<AtomicUsize>()) };
+        let shared = Shared { value, shares: AtomicUsize::new(shares) };
+        (shares != 0).then(|| Self::boxed(shared, &SharedOf::<T>::GLUE, Origin::default()))
     }
 
     /// A box for a value that a fold makes at commit; until then it has none.

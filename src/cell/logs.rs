@@ -1,9 +1,9 @@
 //! Read logs and write logs: which cells an attempt read, and the boxed values it wants to write.
 //!
-//! One of the four files with `unsafe`. Both logs are used through `&self`, because handlers get
+//! One of the five files with `unsafe`. Both logs are used through `&self`, because handlers get
 //! `&Transaction`; neither is `Sync`, no method runs user code while it has one borrowed, and the
 //! values lent out live in boxes that are not dropped before the log is cleared through `&mut`.
-#![expect(unsafe_code, reason = "logs behind `&self`: one of the four files of the cell module")]
+#![expect(unsafe_code, reason = "logs behind `&self`: one of the five files of the cell module")]
 
 use super::{
     boxes::{Lent, Origin, Version},

@@ -6,6 +6,7 @@
 //! begin (B), read (R), commit (C), prune (P), drop (D).
 
 mod active;
+pub(crate) mod block;
 pub(crate) mod boxes;
 pub(crate) mod deferred;
 pub(crate) mod folds;

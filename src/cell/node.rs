@@ -1,6 +1,6 @@
 //! Cells: the chain of versions, reading, linking, pruning, retiring.
 //!
-//! One of the four files with `unsafe`. Who may touch what, and when:
+//! One of the five files with `unsafe`. Who may touch what, and when:
 //!
 //! | field | written by | read by |
 //! |---|---|---|
@@ -12,10 +12,11 @@
 //!
 //! A version is freed when it is unlinked and every walker that may stand on it has ended its walk;
 //! a cell with its whole chain, when no announcement is as old as its drop (docs/protocol.md).
-#![expect(unsafe_code, reason = "version nodes: one of the four files of the cell module")]
+#![expect(unsafe_code, reason = "version nodes: one of the five files of the cell module")]
 
 use super::{
     active::Active,
+    block,
     boxes::{Lent, Origin, Version, VersionHeader, value_of},
     labels::Label,
     slot::Announcement,
@@ -30,6 +31,8 @@ use std::{fmt, marker::PhantomData, ptr, ptr::NonNull};
 const QUEUED: u32 = 1 << 31;
 /// Set in `Header::label` while an attempt may be parked on the cell.
 const WAITED: u32 = 1 << 30;
+/// Set in `Header::label` from the beginning if the cell stands in a block.
+const IN_BLOCK: u32 = 1 << 29;
 /// The most versions that one pruning of one cell unlinks; a longer chain gets a second look.
 const MAX_UNLINK: usize = 32;
 /// As in `Arc`: far below overflow, so that racing clones cannot reach it.
@@ -41,9 +44,29 @@ pub(crate) struct Header {
     version: AtomicU64,
     limbo_next: AtomicPtr<Header>,
     label: AtomicU32,
+    /// How many handles there are; of a cell in a block, its place there.
     handles: AtomicU32,
     #[cfg(loom)]
     alive: UnsafeCell<bool>,
+}
+
+impl Header {
+    /// The header of cell `at` of a block.
+    pub(super) fn in_block(first: NonNull<VersionHeader>, label: Label, at: u32) -> Self {
+        Self { label: AtomicU32::new(label.0 | IN_BLOCK), ..Self::new(first, label, at) }
+    }
+
+    fn new(first: NonNull<VersionHeader>, label: Label, handles: u32) -> Self {
+        Self {
+            head: AtomicPtr::new(first.as_ptr()),
+            version: AtomicU64::new(0),
+            limbo_next: AtomicPtr::new(ptr::null_mut()),
+            label: AtomicU32::new(label.0),
+            handles: AtomicU32::new(handles),
+            #[cfg(loom)]
+            alive: UnsafeCell::new(true),
+        }
+    }
 }
 
 /// A handle to one versioned cell: the unit in which conflicts are found.
@@ -96,17 +119,9 @@ impl<T: Send + Sync + 'static> TVar<T> {
         Self::labelled(Label::of(name), value)
     }
 
-    fn labelled(label: Label, value: T) -> Self {
+    pub(crate) fn labelled(label: Label, value: T) -> Self {
         let first = std::mem::ManuallyDrop::new(Version::new(value, Origin::default()));
-        let cell = Box::new(Header {
-            head: AtomicPtr::new(first.node().as_ptr()),
-            version: AtomicU64::new(0),
-            limbo_next: AtomicPtr::new(ptr::null_mut()),
-            label: AtomicU32::new(label.0),
-            handles: AtomicU32::new(1),
-            #[cfg(loom)]
-            alive: UnsafeCell::new(true),
-        });
+        let cell = Box::new(Header::new(first.node(), label, 1));
         // SAFETY: a box is never null.
         let cell = unsafe { NonNull::new_unchecked(Box::into_raw(cell)) };
         Self { cell, value: PhantomData }
@@ -161,6 +176,13 @@ impl<T> Clone for CellOf<'_, T> {
 impl<T> Copy for CellOf<'_, T> {}
 
 impl<T: Send + Sync + 'static> CellOf<'_, T> {
+    /// # Safety
+    /// The cell was made with values of this type, and is kept during the lifetime.
+    #[inline(always)]
+    pub(super) unsafe fn new(cell: CellRef) -> Self {
+        Self(cell, PhantomData)
+    }
+
     /// The cell without its type.
     #[inline(always)]
     pub(crate) fn cell(self) -> CellRef {
@@ -258,6 +280,11 @@ unsafe impl Sync for CellRef {}
 
 impl CellRef {
     #[inline(always)]
+    pub(super) fn new(header: NonNull<Header>) -> Self {
+        Self(header)
+    }
+
+    #[inline(always)]
     fn header(&self) -> &Header {
         // SAFETY: the invariant of the type.
         let header = unsafe { self.0.as_ref() };
@@ -274,7 +301,7 @@ impl CellRef {
 
     /// The name of the cell.
     pub(crate) fn label(self) -> Label {
-        Label(self.header().label.load(Ordering::Relaxed) & !(QUEUED | WAITED))
+        Label(self.header().label.load(Ordering::Relaxed) & !(QUEUED | WAITED | IN_BLOCK))
     }
 
     /// The number of the newest version. Only the holder gets an answer that stays true.
@@ -358,7 +385,12 @@ impl CellRef {
             let Some(owned) = NonNull::new(node) else { break };
             // SAFETY: as above.
             let version = unsafe { &*node };
-            if active.sees(version.version, newer.version) {
+            let from = match version.version {
+                // The first one: visible to whoever can come upon the cell.
+                0 => self.born().map_or(0, |born| born + 1),
+                number => number,
+            };
+            if active.sees(from, newer.version) {
                 kept = node;
                 continue;
             }
@@ -431,6 +463,18 @@ impl CellRef {
         self.header().label.load(Ordering::Relaxed) & QUEUED != 0
     }
 
+    /// Where the cell stands in a block, if it does.
+    fn place(self) -> Option<usize> {
+        let in_block = self.header().label.load(Ordering::Relaxed) & IN_BLOCK != 0;
+        in_block.then(|| self.header().handles.load(Ordering::Relaxed) as usize)
+    }
+
+    /// The version up to which no view can come upon the cell, if that is known.
+    pub(super) fn born(self) -> Option<u64> {
+        // SAFETY: a cell of a block, with its place there.
+        self.place().and_then(|at| unsafe { block::born(self.0, at) })
+    }
+
     /// Declares the cell dead: no handle, no announcement as old as the drop of the last one, and
     /// no queue has it any more. Called by the holder, who just found that to be so.
     pub(super) fn dead(self) -> DeadCell {
@@ -448,11 +492,7 @@ unsafe impl Send for DeadCell {}
 
 impl Drop for DeadCell {
     fn drop(&mut self) {
-        #[cfg(not(loom))]
-        // SAFETY: made by a box in `labelled`; by `CellRef::dead` nobody else has it any more.
-        let header = unsafe { Box::from_raw(self.0.as_ptr()) };
-        #[cfg(loom)]
-        // SAFETY: never freed in the models.
+        // SAFETY: freed below only; in the models never.
         let header = unsafe { self.0.as_ref() };
         #[cfg(loom)]
         // SAFETY: loom checks that nobody else looks, in any order that it can find.
@@ -463,6 +503,13 @@ impl Drop for DeadCell {
             node = unsafe { owned.as_ref() }.next.load(Ordering::Relaxed);
             // SAFETY: as above, and named by nothing any more.
             drop(unsafe { Version::owned(owned) });
+        }
+        #[cfg(not(loom))]
+        match CellRef(self.0).place() {
+            // SAFETY: made by a box in `labelled`; by `CellRef::dead` nobody else has it any more.
+            None => drop(unsafe { Box::from_raw(self.0.as_ptr()) }),
+            // SAFETY: a cell of a block has its place there, and is freed once, here.
+            Some(at) => unsafe { block::freed(self.0, at) },
         }
     }
 }
@@ -482,14 +529,25 @@ impl Limbo {
         self.0.load(Ordering::Relaxed).is_null()
     }
 
-    /// Adds a cell whose last handle was dropped (D1).
-    pub(super) fn push(&self, cell: CellRef) {
+    /// Adds cells that nobody keeps any more (D1).
+    pub(super) fn push(&self, cells: &[CellRef]) {
+        let [top, .., bottom] = cells else {
+            return cells.iter().for_each(|cell| self.push_between(*cell, *cell));
+        };
+        for pair in cells.windows(2) {
+            pair[0].header().limbo_next.store(pair[1].0.as_ptr(), Ordering::Relaxed);
+        }
+        self.push_between(*top, *bottom);
+    }
+
+    /// Adds what is linked from `top` to `bottom`.
+    fn push_between(&self, top: CellRef, bottom: CellRef) {
         let mut first = self.0.load(Ordering::Relaxed);
         loop {
-            cell.header().limbo_next.store(first, Ordering::Relaxed);
+            bottom.header().limbo_next.store(first, Ordering::Relaxed);
             let swapped = self.0.compare_exchange_weak(
                 first,
-                cell.0.as_ptr(),
+                top.0.as_ptr(),
                 Ordering::Release,
                 Ordering::Relaxed,
             );

@@ -87,6 +87,8 @@ pub(crate) struct Held {
     second_look: VecDeque<CellRef>,
     /// Dropped cells, each batch with the watermark at which it was taken from limbo.
     dropped: VecDeque<(u64, Vec<CellRef>)>,
+    /// Those that only views of some versions can know, from the first to that watermark.
+    young: VecDeque<(u64, u64, CellRef)>,
     active: Active,
     /// How many holds have ended since the last scan.
     looked: usize,
@@ -142,6 +144,7 @@ impl Store {
                     walkers: Vec::new(),
                     second_look: VecDeque::new(),
                     dropped: VecDeque::new(),
+                    young: VecDeque::new(),
                     active: Active::new(),
                     looked: 0,
                     memory: Memory::NONE,
@@ -205,9 +208,15 @@ impl Store {
 
     /// Takes a cell whose last handle was dropped (D1): drop means retire.
     pub(super) fn retire(&'static self, cell: CellRef) {
-        self.limbo.push(cell);
+        self.retire_all(&[cell]);
+    }
+
+    /// The same for cells that have one owner.
+    pub(super) fn retire_all(&'static self, cells: &[CellRef]) {
+        self.limbo.push(cells);
         // Relaxed: a rough count.
-        if (self.dropped.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(COLLECT_EVERY) {
+        let before = self.dropped.fetch_add(cells.len(), Ordering::Relaxed);
+        if before / COLLECT_EVERY != (before + cells.len()) / COLLECT_EVERY {
             self.try_collect();
         } else {
             // Pairs with the fence of the reaper, which says that it sleeps and then looks.
@@ -239,7 +248,15 @@ impl Store {
             held.memory.dropped_bytes += cells.iter().map(|cell| cell.own_bytes()).sum::<usize>();
             // Relaxed: the holder stored it.
             let stamp = self.watermark.load(Ordering::Relaxed);
+            cells.retain(|&cell| match cell.born() {
+                None => true,
+                Some(born) => {
+                    held.young.push_back((born + 1, stamp, cell));
+                    false
+                }
+            });
             match held.dropped.back_mut() {
+                _ if cells.is_empty() => {}
                 Some((last, batch)) if *last == stamp => batch.append(&mut cells),
                 _ => held.dropped.push_back((stamp, cells)),
             }
@@ -262,6 +279,7 @@ impl Store {
         held.prune_touched();
         held.look_again(flush);
         held.free_dropped(&mut spoils.cells, flush);
+        held.free_young(&mut spoils.cells, flush);
         self.report(&held.memory);
         spoils.more = held.has_garbage();
         spoils
@@ -330,7 +348,8 @@ impl Held {
             && self.retired.is_empty()
             && self.stood_on.is_empty()
             && self.second_look.is_empty()
-            && self.dropped.is_empty())
+            && self.dropped.is_empty()
+            && self.young.is_empty())
     }
 
     /// Makes room for `writes` more cells, so that linking cannot fail.
@@ -439,6 +458,25 @@ impl Held {
             if !looked_at.is_empty() {
                 self.dropped.push_back((stamp, looked_at));
             }
+        }
+    }
+}
+
+impl Held {
+    /// (D3', D4) Frees cells that no active snapshot can have come upon, however old it is.
+    fn free_young(&mut self, dead: &mut Vec<DeadCell>, idle: bool) {
+        let looks = if idle { FREED_IDLE } else { FREED };
+        for _ in 0..looks.min(self.young.len()) {
+            let Some((from, stamp, cell)) = self.young.pop_front() else { return };
+            if cell.is_queued() || cell.is_waited() || self.active.sees(from, stamp + 1) {
+                self.young.push_back((from, stamp, cell));
+            } else {
+                dead.push(self.memory.bury(cell));
+            }
+        }
+        if self.young.is_empty() {
+            // A map that was dropped leaves no room for all of its cells behind.
+            self.young.shrink_to(FREED);
         }
     }
 }

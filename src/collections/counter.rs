@@ -1,6 +1,6 @@
 //! [`TCounter`]: a number that many handlers change without conflicts.
 
-use crate::cell::{TVar, folds::Merge};
+use crate::cell::{TVar, folds::Merge, labels::Label};
 use crate::transaction::{Read, Transaction};
 
 /// A number that handlers add to without reading it, so that they do not conflict.
@@ -50,6 +50,10 @@ impl TCounter {
     #[must_use]
     pub fn named(name: &'static str, value: i64) -> Self {
         Self(TVar::named(name, value))
+    }
+
+    pub(super) fn labelled(label: Label, value: i64) -> Self {
+        Self(TVar::labelled(label, value))
     }
 
     /// Adds `n`, which may be negative; wraps around at the ends of `i64`.

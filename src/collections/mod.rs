@@ -4,7 +4,11 @@
 mod append_log;
 mod counter;
 mod extreme;
+mod grid;
+mod map;
 
 pub use append_log::{NewestFirst, TLog};
 pub use counter::TCounter;
 pub use extreme::{TMax, TMin};
+pub use grid::{GridUnit, TGrid};
+pub use map::TMap;

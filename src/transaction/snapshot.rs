@@ -97,7 +97,7 @@ impl Snapshot {
     #[inline]
     #[track_caller]
     pub fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
-        self.read(cell.kept())
+        self.read(cell.kept(), Location::caller())
     }
 
     /// The version of the serial order that this snapshot shows.
@@ -171,14 +171,17 @@ impl Read for Snapshot {}
 
 impl Sealed for Snapshot {
     #[inline]
-    #[track_caller]
-    fn read<'a, T: Send + Sync + 'static>(&'a self, cell: CellOf<'_, T>) -> &'a T {
+    fn read<'a, T: Send + Sync + 'static>(
+        &'a self,
+        cell: CellOf<'_, T>,
+        place: &'static Location<'static>,
+    ) -> &'a T {
         point!(Read);
         if let Some(joined) = &self.joined {
             if let Some(own) = joined.writes.get(cell) {
                 return own;
             }
-            joined.log(cell.cell(), Location::caller());
+            joined.log(cell.cell(), place);
         }
         cell.read_at(&self.view)
     }

@@ -14,6 +14,7 @@ use crate::cell::{
     labels,
     logs::Own,
     node::{CellOf, CellRef},
+    store::STORE,
 };
 use crate::sync::{AtomicBool, Ordering, global, point};
 use std::{cell::Cell, fmt, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
@@ -54,17 +55,21 @@ pub trait Read: sealed::Sealed {
     #[inline]
     #[track_caller]
     fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
-        self.read(cell.kept())
+        self.read(cell.kept(), Location::caller())
     }
 }
 
 pub(crate) mod sealed {
     use crate::cell::node::CellOf;
+    use std::panic::Location;
 
     pub trait Sealed {
         /// See [`super::Read::get`].
-        #[track_caller]
-        fn read<'a, T: Send + Sync + 'static>(&'a self, cell: CellOf<'_, T>) -> &'a T;
+        fn read<'a, T: Send + Sync + 'static>(
+            &'a self,
+            cell: CellOf<'_, T>,
+            place: &'static Location<'static>,
+        ) -> &'a T;
 
         /// The value in the same view for a hint: an answer must not depend on it, since it is not
         /// remembered.
@@ -137,7 +142,7 @@ impl Transaction {
     #[inline]
     #[track_caller]
     pub fn get<'a, T: Send + Sync + 'static>(&'a self, cell: &TVar<T>) -> &'a T {
-        sealed::Sealed::read(self, cell.kept())
+        sealed::Sealed::read(self, cell.kept(), Location::caller())
     }
 
     /// A read of a cell that was written with [`Transaction::update_later`] or its like: the write
@@ -314,6 +319,11 @@ impl Transaction {
         answer
     }
 
+    /// The newest committed version: what a transaction makes now, others see above it only.
+    pub(crate) fn newest_version() -> u64 {
+        STORE.watermark()
+    }
+
     #[inline]
     #[track_caller]
     pub(super) fn check_writable(&self) {
@@ -391,19 +401,22 @@ impl Read for Transaction {}
 
 impl sealed::Sealed for Transaction {
     #[inline]
-    #[track_caller]
-    fn read<'a, T: Send + Sync + 'static>(&'a self, cell: CellOf<'_, T>) -> &'a T {
+    fn read<'a, T: Send + Sync + 'static>(
+        &'a self,
+        cell: CellOf<'_, T>,
+        place: &'static Location<'static>,
+    ) -> &'a T {
         if !self.attempt.logs.writes.is_empty()
             && let Some(own) = self.attempt.logs.writes.get(cell)
         {
             return match own {
                 Own::Value(own) => own,
-                Own::Folded => self.get_folded(cell, Location::caller()),
+                Own::Folded => self.get_folded(cell, place),
             };
         }
         point!(Read);
         if self.mode == Mode::Optimistic {
-            self.log_read(cell.cell(), Location::caller());
+            self.log_read(cell.cell(), place);
         }
         cell.read_at(&self.attempt.view)
     }

@@ -2,6 +2,7 @@
 
 mod arrival;
 mod cells;
+mod collections;
 mod edges;
 mod folds;
 mod futures;

@@ -45,8 +45,13 @@ const ROOT_NAMES: &[(&str, &str)] = &[
     ("atomically", "transaction"),
 ];
 /// The files that may contain `unsafe`.
-const UNSAFE: [&str; 4] =
-    ["src/cell/node.rs", "src/cell/boxes.rs", "src/cell/logs.rs", "src/cell/slot.rs"];
+const UNSAFE: [&str; 5] = [
+    "src/cell/node.rs",
+    "src/cell/boxes.rs",
+    "src/cell/logs.rs",
+    "src/cell/slot.rs",
+    "src/cell/block.rs",
+];
 /// The longest file, tests aside.
 const LINES: usize = 600;
 /// The longest line.
@@ -167,7 +172,7 @@ fn faults(file: &str, text: &str) -> Vec<String> {
             fault("primitives come through sync.rs".to_owned());
         }
         if has("unsafe {") && !UNSAFE.contains(&file) && module != "sync" {
-            fault("unsafe outside the four files".to_owned());
+            fault("unsafe outside the five files".to_owned());
         }
     }
     if !is_test(file) && text.lines().count() > LINES {

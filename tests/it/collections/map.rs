@@ -1,0 +1,344 @@
+//! [`TMap`] against `HashMap`.
+
+use super::{agree, runner, runs_beside};
+use proptest::{collection::vec, prelude::*};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+    thread,
+};
+use txloop::{Read, TMap, TVar, Transaction, atomically, snapshot, try_atomically};
+
+/// A hasher that lets few bits through, so that keys share slots, levels and whole hashes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Masked(u64);
+
+impl BuildHasher for Masked {
+    type Hasher = MaskedHasher;
+
+    fn build_hasher(&self) -> MaskedHasher {
+        MaskedHasher { mask: self.0, hash: 0 }
+    }
+}
+
+struct MaskedHasher {
+    mask: u64,
+    hash: u64,
+}
+
+impl Hasher for MaskedHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.hash = self.hash.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) & self.mask
+    }
+}
+
+/// Good hashes; few slots of the first level; only the last level; none at all.
+const MASKS: [u64; 4] = [u64::MAX, 0x3, 0xf000_0000_0000_0000, 0];
+/// The keys are below this.
+const KEYS: u16 = 24;
+
+type Map = TMap<u16, u32, Masked>;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Get(u16),
+    Insert(u16, u32),
+    Remove(u16),
+    Modify(u16),
+    GetOrInsert(u16, u32),
+    Len,
+    Sum,
+    Clear,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0..KEYS).prop_map(Op::Get),
+        6 => (0..KEYS, any::<u32>()).prop_map(|(key, value)| Op::Insert(key, value)),
+        6 => (0..KEYS).prop_map(Op::Remove),
+        2 => (0..KEYS).prop_map(Op::Modify),
+        2 => (0..KEYS, any::<u32>()).prop_map(|(key, value)| Op::GetOrInsert(key, value)),
+        1 => Just(Op::Len),
+        1 => Just(Op::Sum),
+        1 => Just(Op::Clear),
+    ]
+}
+
+/// Some operations that are one transaction, and whether it is to be undone.
+type Program = Vec<(Vec<Op>, bool)>;
+
+fn program(len: usize) -> impl Strategy<Value = Program> {
+    vec((vec(op(), 1..6), prop::bool::weighted(0.2)), 1..len)
+}
+
+fn run(map: &Map, tx: &Transaction, op: &Op) -> Option<u64> {
+    let wide = |value: &u32| u64::from(*value);
+    match *op {
+        Op::Get(key) => map.get(tx, &key).map(wide),
+        Op::Insert(key, value) => map.insert(tx, key, value).map(wide),
+        Op::Remove(key) => map.remove(tx, &key).map(wide),
+        Op::Modify(key) => map.modify(tx, &key, |value| {
+            *value = value.wrapping_add(1);
+            wide(value)
+        }),
+        Op::GetOrInsert(key, value) => Some(wide(map.get_or_insert_with(tx, key, || value))),
+        Op::Len => Some(map.len(tx) as u64),
+        Op::Sum => Some(map.iter(tx).map(|(key, value)| u64::from(*key) * 7 + wide(value)).sum()),
+        Op::Clear => {
+            map.clear(tx);
+            None
+        }
+    }
+}
+
+fn run_on_model(map: &mut HashMap<u16, u32>, op: &Op) -> Option<u64> {
+    match *op {
+        Op::Get(key) => map.get(&key).copied().map(u64::from),
+        Op::Insert(key, value) => map.insert(key, value).map(u64::from),
+        Op::Remove(key) => map.remove(&key).map(u64::from),
+        Op::Modify(key) => map.get_mut(&key).map(|value| {
+            *value = value.wrapping_add(1);
+            u64::from(*value)
+        }),
+        Op::GetOrInsert(key, value) => Some((*map.entry(key).or_insert(value)).into()),
+        Op::Len => Some(map.len() as u64),
+        Op::Sum => {
+            Some(map.iter().map(|(key, value)| u64::from(*key) * 7 + u64::from(*value)).sum())
+        }
+        Op::Clear => {
+            map.clear();
+            None
+        }
+    }
+}
+
+fn contents(map: &Map, view: &impl Read) -> HashMap<u16, u32> {
+    let mut seen = HashMap::new();
+    for (key, value) in map.iter(view) {
+        assert_eq!(map.get(view, key), Some(value), "what is passed is found");
+        assert_eq!(seen.insert(*key, *value), None, "{key} is passed twice");
+    }
+    assert_eq!(map.len(view), seen.len());
+    assert_eq!(map.is_empty(view), seen.is_empty());
+    assert!((0..KEYS).all(|key| map.contains_key(view, &key) == seen.contains_key(&key)));
+    seen
+}
+
+/// What the transactions of a program answer one after another.
+fn serial(program: &Program) -> (Vec<Vec<Option<u64>>>, HashMap<u16, u32>) {
+    let mut model = HashMap::new();
+    let answer = |(ops, undone): &(Vec<Op>, bool)| {
+        let mut own = model.clone();
+        let answer = ops.iter().map(|op| run_on_model(&mut own, op)).collect();
+        if !undone {
+            model = own;
+        }
+        answer
+    };
+    (program.iter().map(answer).collect(), model)
+}
+
+#[test]
+fn a_map_is_a_hash_map() {
+    for mask in MASKS {
+        let check = |program: Program| {
+            let map = Map::with_hasher(Masked(mask));
+            let (answers, model) = serial(&program);
+            for ((ops, undone), expected) in program.iter().zip(answers) {
+                let all = |tx: &Transaction| ops.iter().map(|op| run(&map, tx, op)).collect();
+                let answer: Result<Vec<_>, Vec<_>> = try_atomically(|tx| match undone {
+                    true => Err(all(tx)),
+                    false => Ok(all(tx)),
+                });
+                prop_assert_eq!(answer.unwrap_or_else(|answer| answer), expected);
+            }
+            prop_assert_eq!(snapshot(|s| contents(&map, s)), model.clone());
+            prop_assert_eq!(atomically(|tx| contents(&map, tx)), model);
+            Ok(())
+        };
+        runner(200).run(&program(40), check).unwrap_or_else(|error| panic!("{mask:x}: {error}"));
+    }
+}
+
+#[test]
+fn handlers_on_many_threads_see_a_serial_map() {
+    for mask in MASKS {
+        let check = |mut program: Program| {
+            // A handler of a batch has nothing to undo it with.
+            program.iter_mut().for_each(|(_, undone)| *undone = false);
+            let (answers, model) = serial(&program);
+            let last = TVar::new(None);
+            let handlers = || {
+                let map = Map::with_hasher(Masked(mask));
+                atomically(|tx| tx.set(&last, Some(map.clone())));
+                let handler = |(ops, _): (Vec<Op>, bool)| {
+                    let map = map.clone();
+                    move |tx: &Transaction| ops.iter().map(|op| run(&map, tx, op)).collect()
+                };
+                program.clone().into_iter().map(handler).collect()
+            };
+            agree(handlers, &answers);
+            snapshot(|s| {
+                let map = s.get(&last).as_ref().expect("one was made");
+                prop_assert_eq!(&contents(map, s), &model);
+                Ok(())
+            })
+        };
+        runner(60).run(&program(120), check).unwrap_or_else(|error| panic!("{mask:x}: {error}"));
+    }
+}
+
+/// A map whose key `n` is in slot `n` of the first level, or below it.
+fn by_number() -> TMap<u64, u64, Masked2> {
+    TMap::with_hasher(Masked2)
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Masked2;
+
+struct Number(u64);
+
+impl BuildHasher for Masked2 {
+    type Hasher = Number;
+
+    fn build_hasher(&self) -> Number {
+        Number(0)
+    }
+}
+
+impl Hasher for Number {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys are numbers");
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[test]
+fn the_unit_of_conflicts_is_a_key() {
+    let map = by_number();
+    let insert = |key| {
+        let map = map.clone();
+        move |tx: &Transaction| {
+            map.insert(tx, key, key);
+        }
+    };
+    // New keys, and one that is not there.
+    assert_eq!(runs_beside(insert(1), insert(2)), 1);
+    assert_eq!(runs_beside(|tx| map.get(tx, &3).copied(), insert(4)), 1);
+    // The handler writes, so what it read has to stand.
+    let reads = |key| {
+        let map = map.clone();
+        move |tx: &Transaction| {
+            map.get(tx, &key);
+            map.insert(tx, 5, 0);
+        }
+    };
+    assert_eq!(runs_beside(reads(6), insert(6)), 2, "absence is read");
+    assert_eq!(runs_beside(reads(6), insert(6)), 2, "a changed value is read");
+    assert_eq!(runs_beside(reads(7), insert(8)), 1);
+    // Keys that share the first level, once they are told apart.
+    atomically(|tx| [9, 9 + 16, 9 + 32].map(|key| map.insert(tx, key, 0).copied()));
+    assert_eq!(runs_beside(reads(9), insert(9 + 16)), 1);
+    assert_eq!(runs_beside(insert(9), insert(9 + 16)), 1);
+    let remove = |tx: &Transaction| {
+        map.remove(tx, &9);
+    };
+    assert_eq!(runs_beside(reads(9), remove), 2);
+    assert_eq!(runs_beside(reads(9), insert(9)), 2, "absence is read after a removal");
+    assert_eq!(runs_beside(|tx| (map.len(tx), map.insert(tx, 10, 0)).0, insert(11)), 2);
+    assert_eq!(runs_beside(|tx| (map.len(tx), map.insert(tx, 10, 0)).0, insert(11)), 1);
+}
+
+#[test]
+fn nodes_that_are_left_with_one_key_are_given_up() {
+    let map = by_number();
+    let deep = 1 << 60;
+    atomically(|tx| {
+        map.insert(tx, 1, 1);
+        map.insert(tx, 1 + deep, 2);
+    });
+    // The other key was moved: whoever used it is told.
+    let uses_the_other = |tx: &Transaction| map.modify(tx, &1, |value| *value += 1);
+    let removes = |tx: &Transaction| {
+        map.remove(tx, &(1 + deep));
+    };
+    assert_eq!(runs_beside(uses_the_other, removes), 2);
+    assert_eq!(snapshot(|s| map.iter(s).map(|(k, v)| (*k, *v)).collect::<Vec<_>>()), [(1, 2)]);
+    // It stands on the first level now: whoever comes beside it tells them apart again.
+    let comes = |tx: &Transaction| {
+        map.insert(tx, 1 + 16, 3);
+    };
+    assert_eq!(runs_beside(uses_the_other, comes), 2);
+    assert_eq!(runs_beside(uses_the_other, comes), 1);
+}
+
+#[test]
+fn a_reader_sees_what_was_removed_meanwhile() {
+    let map = by_number();
+    let key = |n: u64| n % 40 * 16 + 3;
+    for n in 0..200 {
+        // Nodes are made and given up before, between and after the readers' beginnings.
+        atomically(|tx| {
+            map.insert(tx, key(n), n);
+            map.insert(tx, key(n * 7), n);
+        });
+        snapshot(|reader| {
+            let expected: Vec<_> = map.iter(reader).map(|(k, v)| (*k, *v)).collect();
+            thread::scope(|scope| {
+                let churn = || {
+                    for m in 0..60 {
+                        atomically(|tx| map.remove(tx, &key(m)).is_some());
+                        atomically(|tx| map.insert(tx, key(m * n), m).is_some());
+                    }
+                };
+                scope.spawn(churn).join().expect("nothing panics");
+            });
+            assert!(map.iter(reader).map(|(k, v)| (*k, *v)).eq(expected));
+        });
+    }
+}
+
+#[test]
+fn keys_and_values_are_dropped_once() {
+    let token = Arc::new(());
+    let map = TMap::named("tokens");
+    for round in 0..50 {
+        atomically(|tx| {
+            for key in 0..20 {
+                map.insert(tx, format!("{}", key * (round + 1) % 33), Arc::clone(&token));
+            }
+            map.remove(tx, "7");
+        });
+    }
+    atomically(|tx| map.clear(tx));
+    drop(map);
+    super::eventually(|| Arc::strong_count(&token) == 1);
+}
+
+#[test]
+fn a_map_is_made_from_pairs() {
+    let map: TMap<u32, u32> = (0..5_000).map(|n| (n % 1_000, n)).collect();
+    snapshot(|s| {
+        assert_eq!(map.len(s), 1_000);
+        assert!((0..1_000).all(|key| map.get(s, &key) == Some(&(4_000 + key))));
+        let mut keys: Vec<_> = map.keys(s).copied().collect();
+        keys.sort_unstable();
+        assert!(keys.into_iter().eq(0..1_000));
+        assert_eq!(map.values(s).map(|value| u64::from(*value)).sum::<u64>(), 4_499_500);
+    });
+    assert_eq!(format!("{:?}", TMap::<u8, u8>::named("board")), "TMap { name: \"board\", .. }");
+}
