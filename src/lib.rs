@@ -24,7 +24,8 @@
 //! | read many cells at one moment, never run again | [`snapshot()`], or a handler with a [`Snapshot`] |
 //! | search for long, then write a little | [`search_then`] |
 //! | wait until something has been written | [`Transaction::retry`], [`Transaction::or_else`] |
-//! | a map, or a grid, whose keys or tiles do not conflict | [`TMap`], [`TGrid`] |
+//! | a map, a set or a grid whose keys or tiles do not conflict | [`TMap`], [`TSet`], [`TGrid`] |
+//! | hand work on, or limit it | [`TQueue`], [`TSemaphore`], [`TOnce`] |
 //! | count, or append, without conflicts | [`TCounter`], [`TMax`], [`TLog`], [`Transaction::update_later`] |
 //! | know the time, roll dice, name things | [`Transaction::now`], [`Transaction::rng`], [`Transaction::unique_id`] |
 //! | get what one thread would have given, exactly | [`Order::Arrival`] |
@@ -92,7 +93,9 @@ mod varint;
 mod web;
 
 pub use cell::{MAX_VIEWS, Memory, TVar, memory};
-pub use collections::{GridUnit, NewestFirst, TCounter, TGrid, TLog, TMap, TMax, TMin};
+pub use collections::{
+    GridUnit, NewestFirst, TCounter, TGrid, TLog, TMap, TMax, TMin, TOnce, TQueue, TSemaphore, TSet,
+};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(loom))]
 pub use transaction::{Holder, holding_for};

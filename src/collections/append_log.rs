@@ -1,6 +1,6 @@
 //! [`TLog`]: a list that many handlers append to without conflicts.
 
-use crate::cell::TVar;
+use crate::cell::{TVar, labels::Label};
 use crate::transaction::{Read, Transaction};
 use std::{fmt, sync::Arc};
 
@@ -61,13 +61,17 @@ impl<T: Send + Sync + 'static> TLog<T> {
     /// An empty list.
     #[must_use]
     pub fn new() -> Self {
-        Self(TVar::new(List::EMPTY))
+        Self::labelled(Label::NONE)
     }
 
     /// The same, with a name for the conflict log.
     #[must_use]
     pub fn named(name: &'static str) -> Self {
-        Self(TVar::named(name, List::EMPTY))
+        Self::labelled(Label::of(name))
+    }
+
+    pub(super) fn labelled(label: Label) -> Self {
+        Self(TVar::labelled(label, List::EMPTY))
     }
 
     /// Appends an entry.
@@ -96,6 +100,30 @@ impl<T: Send + Sync + 'static> TLog<T> {
     #[track_caller]
     pub fn clear(&self, tx: &Transaction) {
         tx.set(&self.0, List::EMPTY);
+    }
+
+    /// Takes the newest entry.
+    #[track_caller]
+    pub(super) fn pop<'t>(&self, tx: &'t Transaction) -> Option<&'t T> {
+        let list = tx.get(&self.0);
+        let entry = list.newest.as_deref()?;
+        tx.set(&self.0, List { len: list.len - 1, newest: entry.older.clone() });
+        Some(&entry.value)
+    }
+
+    /// Takes all entries of another list, so that its oldest is the newest here; this one is empty.
+    #[track_caller]
+    pub(super) fn take_over(&self, tx: &Transaction, other: &Self) {
+        let list = tx.get(&other.0);
+        let (mut from, mut newest) = (list.newest.as_deref(), None);
+        while let Some(entry) = from {
+            newest = Some(Arc::new(Entry { value: Arc::clone(&entry.value), older: newest }));
+            from = entry.older.as_deref();
+        }
+        if newest.is_some() {
+            tx.set(&self.0, List { len: list.len, newest });
+            tx.set(&other.0, List::EMPTY);
+        }
     }
 
     /// How many entries there are.

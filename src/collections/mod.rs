@@ -6,9 +6,17 @@ mod counter;
 mod extreme;
 mod grid;
 mod map;
+mod once;
+mod queue;
+mod semaphore;
+mod set;
 
 pub use append_log::{NewestFirst, TLog};
 pub use counter::TCounter;
 pub use extreme::{TMax, TMin};
 pub use grid::{GridUnit, TGrid};
 pub use map::TMap;
+pub use once::TOnce;
+pub use queue::TQueue;
+pub use semaphore::TSemaphore;
+pub use set::TSet;

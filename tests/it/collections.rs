@@ -3,6 +3,7 @@
 
 mod grid;
 mod map;
+mod small;
 
 use proptest::test_runner::{Config, TestRunner};
 use std::{

@@ -13,6 +13,7 @@ type Square = (usize, usize);
 /// The cost of a square that no path reaches.
 const FAR: usize = usize::MAX;
 
+#[derive(Clone)]
 struct World {
     /// By [`place`].
     walls: Vec<bool>,
@@ -269,7 +270,7 @@ fn check_cells(flags: &[&str], seed: u64) {
     for (threads, seed) in [("1", seed), ("2", seed + 1), ("4", seed + 2)] {
         let size = SIZE.to_string();
         let all = [&["--map", &size, "--threads", threads], flags].concat();
-        check(&all, World::new(), seed);
+        check(&all, &World::new(), seed);
     }
 }
 

@@ -63,6 +63,7 @@ enum Ask {
     Bad((&'static str, &'static str, &'static str)),
 }
 
+#[derive(Clone)]
 struct Bank {
     balances: Vec<i64>,
 }
@@ -167,7 +168,7 @@ impl Model for Bank {
 fn bank_answers_as_if_one_by_one() {
     for (threads, seed) in [("1", 21), ("2", 22), ("4", 23)] {
         let model = Bank { balances: vec![START; ACCOUNTS] };
-        check(&["--accounts", &ACCOUNTS.to_string(), "--threads", threads], model, seed);
+        check(&["--accounts", &ACCOUNTS.to_string(), "--threads", threads], &model, seed);
     }
 }
 

@@ -10,7 +10,7 @@ enum Ask {
     Head,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Counter {
     count: u64,
 }
@@ -63,7 +63,7 @@ impl Model for Counter {
 #[test]
 fn counter_counts_without_a_gap() {
     for (threads, seed) in [("1", 11), ("2", 12), ("4", 13)] {
-        check(&["--threads", threads], Counter::default(), seed);
+        check(&["--threads", threads], &Counter::default(), seed);
     }
 }
 
