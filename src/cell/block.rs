@@ -38,7 +38,8 @@ struct Block {
     /// How many of its cells are not freed yet.
     unfreed: AtomicUsize,
     len: usize,
-    /// Views at this version or an older one cannot reach the cells.
+    /// If the block is owned by a version: the watermark when it was made. Views at it or an older
+    /// one cannot come upon the cells.
     born: Option<u64>,
 }
 
@@ -66,9 +67,12 @@ impl<T: Send + Sync + 'static> Cells<T> {
         Self::of(label, firsts, None)
     }
 
-    /// As many cells as there are values; those without one share `rest` as their first. If they
-    /// are `born` it is because only newer views can come upon them, who then alone keep them from
-    /// being freed.
+    /// As many cells as there are values; those without one share `rest` as their first.
+    ///
+    /// If they are `born`, they are a part of a value that a transaction writes now, and that moves
+    /// only into other such values: views come upon them through these versions alone, which the
+    /// views keep. Then nobody who came before keeps what they replace, and nobody their memory,
+    /// once that value is dropped.
     ///
     /// # Panics
     /// As [`Cells::new`].

@@ -87,8 +87,8 @@ pub(crate) struct Held {
     second_look: VecDeque<CellRef>,
     /// Dropped cells, each batch with the watermark at which it was taken from limbo.
     dropped: VecDeque<(u64, Vec<CellRef>)>,
-    /// Those that only views of some versions can know, from the first to that watermark.
-    young: VecDeque<(u64, u64, CellRef)>,
+    /// Those of blocks that a version owned.
+    owned: VecDeque<CellRef>,
     active: Active,
     /// How many holds have ended since the last scan.
     looked: usize,
@@ -144,7 +144,7 @@ impl Store {
                     walkers: Vec::new(),
                     second_look: VecDeque::new(),
                     dropped: VecDeque::new(),
-                    young: VecDeque::new(),
+                    owned: VecDeque::new(),
                     active: Active::new(),
                     looked: 0,
                     memory: Memory::NONE,
@@ -248,12 +248,12 @@ impl Store {
             held.memory.dropped_bytes += cells.iter().map(|cell| cell.own_bytes()).sum::<usize>();
             // Relaxed: the holder stored it.
             let stamp = self.watermark.load(Ordering::Relaxed);
-            cells.retain(|&cell| match cell.born() {
-                None => true,
-                Some(born) => {
-                    held.young.push_back((born + 1, stamp, cell));
-                    false
+            cells.retain(|&cell| {
+                let owned = cell.born().is_some();
+                if owned {
+                    held.owned.push_back(cell);
                 }
+                !owned
             });
             match held.dropped.back_mut() {
                 _ if cells.is_empty() => {}
@@ -279,7 +279,7 @@ impl Store {
         held.prune_touched();
         held.look_again(flush);
         held.free_dropped(&mut spoils.cells, flush);
-        held.free_young(&mut spoils.cells, flush);
+        held.free_owned(&mut spoils.cells, flush);
         self.report(&held.memory);
         spoils.more = held.has_garbage();
         spoils
@@ -349,7 +349,7 @@ impl Held {
             && self.stood_on.is_empty()
             && self.second_look.is_empty()
             && self.dropped.is_empty()
-            && self.young.is_empty())
+            && self.owned.is_empty())
     }
 
     /// Makes room for `writes` more cells, so that linking cannot fail.
@@ -463,20 +463,20 @@ impl Held {
 }
 
 impl Held {
-    /// (D3', D4) Frees cells that no active snapshot can have come upon, however old it is.
-    fn free_young(&mut self, dead: &mut Vec<DeadCell>, idle: bool) {
+    /// (D3', D4) Frees cells of blocks that a version owned, however old the active snapshots are.
+    fn free_owned(&mut self, dead: &mut Vec<DeadCell>, idle: bool) {
         let looks = if idle { FREED_IDLE } else { FREED };
-        for _ in 0..looks.min(self.young.len()) {
-            let Some((from, stamp, cell)) = self.young.pop_front() else { return };
-            if cell.is_queued() || cell.is_waited() || self.active.sees(from, stamp + 1) {
-                self.young.push_back((from, stamp, cell));
+        for _ in 0..looks.min(self.owned.len()) {
+            let Some(cell) = self.owned.pop_front() else { return };
+            if cell.is_queued() || cell.is_waited() {
+                self.owned.push_back(cell);
             } else {
                 dead.push(self.memory.bury(cell));
             }
         }
-        if self.young.is_empty() {
+        if self.owned.is_empty() {
             // A map that was dropped leaves no room for all of its cells behind.
-            self.young.shrink_to(FREED);
+            self.owned.shrink_to(FREED);
         }
     }
 }

@@ -83,7 +83,7 @@ enum Slot<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     Empty,
     One(K, V),
     /// Two keys or more below; fewer only until whoever removed the others has committed.
-    Branch(Arc<Node<K, V>>),
+    Branch(Box<Node<K, V>>),
     /// Keys with the same hash: on the last level only.
     Same(Vec<(K, V)>),
 }
@@ -117,7 +117,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slot<K, V> {
     /// A slot of a level with these entries, whose hashes agree down to it.
     fn of(label: Label, level: u32, mut entries: Vec<(u64, K, V)>, born: Option<u64>) -> Self {
         if entries.len() > 1 && level < LAST {
-            return Self::Branch(Arc::new(Node::of(label, level + 1, entries, born)));
+            return Self::Branch(Box::new(Node::of(label, level + 1, entries, born)));
         }
         match entries.pop() {
             None => Self::Empty,
