@@ -45,7 +45,9 @@ struct Block {
 
 /// Some cells of one type, with one owner: 32 bytes each, plus their versions.
 pub(crate) struct Cells<T: Send + Sync + 'static> {
-    block: NonNull<Block>,
+    /// The first of them. Whoever wants one need not look at what stands before.
+    first: NonNull<Header>,
+    len: usize,
     values: PhantomData<T>,
 }
 
@@ -107,20 +109,16 @@ impl<T: Send + Sync + 'static> Cells<T> {
         let block = block.unwrap_or_else(|| handle_alloc_error(layout));
         // SAFETY: just allocated, large and aligned enough.
         unsafe { block.write(Block { unfreed: AtomicUsize::new(len), len, born }) };
-        for (at, first) in firsts.enumerate() {
-            let header = Header::in_block(first, label, at as u32);
+        // SAFETY: one `Block` from the beginning is where the cells are, see `layout`.
+        let first = unsafe { block.add(1) }.cast::<Header>();
+        for (at, version) in firsts.enumerate() {
+            let header = Header::in_block(version, label, at as u32);
             // SAFETY: inside the allocation, since the iterator is as long as it says.
-            let place = unsafe { header_at(block, at) };
+            let place = unsafe { first.add(at) };
             // SAFETY: as above, and not read yet.
             unsafe { place.write(header) };
         }
-        Self { block, values: PhantomData }
-    }
-
-    /// How many cells there are.
-    pub(crate) fn len(&self) -> usize {
-        // SAFETY: the block is freed after its cells, which `self` keeps; never written.
-        unsafe { self.block.as_ref() }.len
+        Self { first, len, values: PhantomData }
     }
 
     /// One of the cells.
@@ -129,9 +127,9 @@ impl<T: Send + Sync + 'static> Cells<T> {
     /// If there are not so many.
     #[inline]
     pub(crate) fn at(&self, at: usize) -> CellOf<'_, T> {
-        assert!(at < self.len(), "cell {at} of {}", self.len());
+        assert!(at < self.len, "cell {at} of {}", self.len);
         // SAFETY: inside the allocation.
-        let header = unsafe { header_at(self.block, at) };
+        let header = unsafe { self.first.add(at) };
         // SAFETY: `self` keeps the cell, and made it for this type.
         unsafe { CellOf::new(CellRef::new(header)) }
     }
@@ -139,20 +137,22 @@ impl<T: Send + Sync + 'static> Cells<T> {
 
 impl<T: Send + Sync + 'static> Drop for Cells<T> {
     fn drop(&mut self) {
-        let cells = (0..self.len()).map(|at| self.at(at).cell());
+        if self.len == 0 {
+            // SAFETY: where a first cell would be, a `Block` stands before it.
+            let block = unsafe { self.first.cast::<Block>().sub(1) };
+            // SAFETY: there is nothing in it, and nobody else has its address.
+            return unsafe { free(block) };
+        }
+        let cells = (0..self.len).map(|at| self.at(at).cell());
         // The block may be gone before the last one is looked at.
         let cells: Vec<_> = cells.collect();
         STORE.retire_all(&cells);
-        if cells.is_empty() {
-            // SAFETY: nothing of it is left, and nobody has its address.
-            unsafe { free(self.block) };
-        }
     }
 }
 
 impl<T: Send + Sync + 'static> fmt::Debug for Cells<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cells").field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Cells").field("len", &self.len).finish_non_exhaustive()
     }
 }
 
@@ -162,17 +162,6 @@ fn layout(len: usize) -> Layout {
     let (layout, at) = layout.expect("below the maximum, far from overflow");
     assert!(at == size_of::<Block>(), "the cells follow at once");
     layout.pad_to_align()
-}
-
-/// Where the cell of this number is.
-///
-/// # Safety
-/// `block` was made by [`Cells::of`] with more than `at` cells, and is not freed.
-unsafe fn header_at(block: NonNull<Block>, at: usize) -> NonNull<Header> {
-    // SAFETY: one `Block` from the beginning is where the cells are, see `layout`.
-    let cells = unsafe { block.add(1) }.cast::<Header>();
-    // SAFETY: the caller's.
-    unsafe { cells.add(at) }
 }
 
 /// The block of a cell.

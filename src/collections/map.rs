@@ -20,6 +20,20 @@ const BITS: u32 = 4;
 const SLOTS: usize = 1 << BITS;
 /// The level below which no bits of a hash are left.
 const LAST: u32 = u64::BITS / BITS - 1;
+/// From this level on, with 65,536 slots and more, keys share a slot: a slot of its own for each
+/// would be mostly air, which costs a cache line for every look.
+const SHARED: u32 = 3;
+/// The most keys of such a slot.
+const TOGETHER: usize = 4;
+
+/// The most keys of a slot on a level.
+fn capacity(level: u32) -> usize {
+    match level {
+        LAST => usize::MAX,
+        SHARED.. => TOGETHER,
+        _ => 1,
+    }
+}
 
 /// A map from keys to values in which handlers that use different keys do not conflict.
 ///
@@ -34,17 +48,20 @@ const LAST: u32 = u64::BITS / BITS - 1;
 /// sort first.
 ///
 /// # Conflict unit
-/// A key that is in the map. A new key shares its place with others until they are told apart: to
-/// insert one conflicts, once in about as many times as the map has keys, with a handler that uses
-/// a certain other key. To remove one may conflict with handlers that use its last neighbour.
+/// A key that is in the map; in a map of more than some ten thousand keys also up to four whose
+/// hashes agree in sixteen bits or more. A new key has to be told apart from one that is in its
+/// place: to insert it conflicts, once in about as many times as the map has keys, with a handler
+/// that uses a certain other key. To remove one may conflict with handlers that use its last
+/// neighbours.
 /// [`TMap::len`], and an iteration, conflict with every handler that inserts or removes, but
 /// insertions and removals do not conflict with each other over the length.
 ///
 /// # Cost
 /// [`TMap::get`], [`TMap::insert`], [`TMap::remove`], [`TMap::modify`]: O(log₁₆ n), at most 16
 /// steps, each a read of a cell; [`TMap::len`], [`TMap::clear`]: O(1); iteration: O(n). A key takes
-/// about four cells of 32 bytes, and a version of 40 with the key and the value. Keys and values
-/// are cloned when a new key has to be told apart from them, so what is large belongs in an `Arc`.
+/// one to four cells of 32 bytes, and a version of 40 with the key and the value. Keys and values
+/// are cloned when a new key has to be told apart from them, and with their neighbours in a large
+/// map, so what is large belongs in an `Arc`.
 ///
 /// # Flooding
 /// The default hasher is keyed at random, so that nobody who chooses keys can choose where they
@@ -82,10 +99,10 @@ struct Node<K: Send + Sync + 'static, V: Send + Sync + 'static>(Cells<Slot<K, V>
 enum Slot<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     Empty,
     One(K, V),
-    /// Two keys or more below; fewer only until whoever removed the others has committed.
-    Branch(Box<Node<K, V>>),
-    /// Keys with the same hash: on the last level only.
-    Same(Vec<(K, V)>),
+    /// Where keys share a slot.
+    Few(Vec<(K, V)>),
+    /// More keys than fit into a slot, one level below.
+    Branch(Node<K, V>),
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Node<K, V> {
@@ -116,16 +133,23 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Node<K, V> {
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slot<K, V> {
     /// A slot of a level with these entries, whose hashes agree down to it.
     fn of(label: Label, level: u32, mut entries: Vec<(u64, K, V)>, born: Option<u64>) -> Self {
-        if entries.len() > 1 && level < LAST {
-            return Self::Branch(Box::new(Node::of(label, level + 1, entries, born)));
+        if entries.len() > capacity(level) {
+            return Self::Branch(Node::of(label, level + 1, entries, born));
         }
         match entries.pop() {
             None => Self::Empty,
             Some((_, key, value)) if entries.is_empty() => Self::One(key, value),
             Some(last) => {
                 let all = entries.into_iter().chain([last]);
-                Self::Same(all.map(|(_, key, value)| (key, value)).collect())
+                Self::Few(all.map(|(_, key, value)| (key, value)).collect())
             }
+        }
+    }
+
+    fn few(mut entries: Vec<(K, V)>) -> Self {
+        match entries.len() {
+            0 | 1 => entries.pop().map_or(Self::Empty, |(key, value)| Self::One(key, value)),
+            _ => Self::Few(entries),
         }
     }
 }
@@ -222,8 +246,8 @@ where
         let hash = self.0.hasher.hash_one(key);
         match self.0.locate(view, hash, Location::caller()).2 {
             Slot::One(own, value) => (own.borrow() == key).then_some((own, value)),
-            Slot::Same(same) => {
-                same.iter().find(|(own, _)| own.borrow() == key).map(|(own, value)| (own, value))
+            Slot::Few(few) => {
+                few.iter().find(|(own, _)| own.borrow() == key).map(|(own, value)| (own, value))
             }
             Slot::Empty | Slot::Branch(_) => None,
         }
@@ -267,10 +291,10 @@ where
     /// [`Snapshot`](crate::Snapshot) is better for it.
     #[track_caller]
     pub fn iter<'a>(&'a self, view: &'a impl Read) -> impl Iterator<Item = (&'a K, &'a V)> {
-        let (place, mut path, mut same) = (Location::caller(), vec![(&self.0.root, 0)], [].iter());
+        let (place, mut path, mut few) = (Location::caller(), vec![(&self.0.root, 0)], [].iter());
         std::iter::from_fn(move || {
             loop {
-                if let Some((key, value)) = same.next() {
+                if let Some((key, value)) = few.next() {
                     return Some((key, value));
                 }
                 let (node, at) = path.last_mut()?;
@@ -284,7 +308,7 @@ where
                     Slot::Empty => {}
                     Slot::One(key, value) => return Some((key, value)),
                     Slot::Branch(below) => path.push((below, 0)),
-                    Slot::Same(entries) => same = entries.iter(),
+                    Slot::Few(entries) => few = entries.iter(),
                 }
             }
         })
@@ -344,20 +368,19 @@ where
         let (new, old) = match slot {
             Slot::One(own, old) if *own == key => (Slot::One(key, value), Some(old)),
             Slot::One(own, other) => {
-                let own = (self.0.hasher.hash_one(own), own.clone(), other.clone());
-                // What is made here is come upon through what this transaction will write.
-                let born = Transaction::newest_version();
-                (Slot::of(self.0.label, level, vec![own, (hash, key, value)], Some(born)), None)
+                (self.beside(level, [(own, other)].into_iter(), (hash, key, value)), None)
             }
-            Slot::Same(same) => {
-                let mut all = same.clone();
-                let at = all.iter().position(|(own, _)| *own == key);
-                match at {
-                    Some(at) => all[at].1 = value,
-                    None => all.push((key, value)),
+            Slot::Few(few) => match few.iter().position(|(own, _)| *own == key) {
+                Some(at) => {
+                    let mut all = few.clone();
+                    all[at].1 = value;
+                    (Slot::Few(all), Some(&few[at].1))
                 }
-                (Slot::Same(all), at.map(|at| &same[at].1))
-            }
+                None => {
+                    let few = few.iter().map(|(own, value)| (own, value));
+                    (self.beside(level, few, (hash, key, value)), None)
+                }
+            },
             Slot::Empty | Slot::Branch(_) => (Slot::One(key, value), None),
         };
         tx.write(cell, new);
@@ -365,6 +388,24 @@ where
             self.0.len.add(tx, 1);
         }
         old
+    }
+
+    /// A slot of a level with a new entry beside others.
+    fn beside<'a>(
+        &self,
+        level: u32,
+        others: impl ExactSizeIterator<Item = (&'a K, &'a V)>,
+        (hash, key, value): (u64, K, V),
+    ) -> Slot<K, V> {
+        if others.len() < capacity(level) {
+            let others = others.map(|(key, value)| (key.clone(), value.clone()));
+            return Slot::few(others.chain([(key, value)]).collect());
+        }
+        let hashed =
+            |(key, value): (&K, &V)| (self.0.hasher.hash_one(key), key.clone(), value.clone());
+        let all = others.map(hashed).chain([(hash, key, value)]).collect();
+        // What is made here is come upon only through what this transaction will write.
+        Slot::of(self.0.label, level, all, Some(Transaction::newest_version()))
     }
 
     /// Changes a clone of a key's value and sets it; nothing if the key is not there.
@@ -453,41 +494,47 @@ where
         }),
         Slot::Branch(node) => {
             let value = take(tx, node.slot(hash, level + 1), (hash, level + 1), key, place)?;
-            if let Some(rest) = node.rest(tx, place) {
+            if let Some(rest) = node.rest(tx, capacity(level), place) {
                 tx.write(cell, rest);
             }
             Some(value)
         }
-        Slot::Same(same) => {
-            let at = same.iter().position(|(own, _)| own.borrow() == key)?;
-            let mut rest = same.clone();
+        Slot::Few(few) => {
+            let at = few.iter().position(|(own, _)| own.borrow() == key)?;
+            let mut rest = few.clone();
             rest.remove(at);
-            let rest = match rest.len() {
-                1 => rest.pop().map_or(Slot::Empty, |(key, value)| Slot::One(key, value)),
-                _ => Slot::Same(rest),
-            };
-            tx.write(cell, rest);
-            Some(&same[at].1)
+            tx.write(cell, Slot::few(rest));
+            Some(&few[at].1)
         }
     }
 }
 
 impl<K: Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Node<K, V> {
-    /// What could stand in place of this node, if it has one key or none. Only then all of it is
-    /// remembered as read.
-    fn rest(&self, tx: &Transaction, place: Place) -> Option<Slot<K, V>> {
-        let mut rest = None;
+    /// What could stand in place of this node, if it has few keys for a slot of this capacity. Only
+    /// then all of it is remembered as read.
+    fn rest(&self, tx: &Transaction, capacity: usize, place: Place) -> Option<Slot<K, V>> {
+        // Not as soon as they fit: the next one that comes would open the node again.
+        let (most, mut count) = (capacity.div_ceil(2), 0);
         for slot in self.slots() {
-            match tx.peek(slot) {
-                Slot::Empty => {}
-                Slot::One(key, value) if rest.is_none() => rest = Some((key, value)),
-                _ => return None,
+            count += match tx.peek(slot) {
+                Slot::Empty => 0,
+                Slot::One(..) => 1,
+                Slot::Few(few) => few.len(),
+                Slot::Branch(_) => return None,
+            };
+            if count > most {
+                return None;
             }
         }
+        let mut rest = Vec::with_capacity(count);
         for slot in self.slots() {
-            tx.read(slot, place);
+            match tx.read(slot, place) {
+                Slot::One(key, value) => rest.push((key.clone(), value.clone())),
+                Slot::Few(few) => rest.extend_from_slice(few),
+                Slot::Empty | Slot::Branch(_) => {}
+            }
         }
-        Some(rest.map_or(Slot::Empty, |(key, value)| Slot::One(key.clone(), value.clone())))
+        Some(Slot::few(rest))
     }
 }
 

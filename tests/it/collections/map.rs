@@ -336,15 +336,35 @@ fn keys_and_values_are_dropped_once() {
 }
 
 #[test]
-fn a_map_is_made_from_pairs() {
-    let map: TMap<u32, u32> = (0..5_000).map(|n| (n % 1_000, n)).collect();
-    snapshot(|s| {
-        assert_eq!(map.len(s), 1_000);
-        assert!((0..1_000).all(|key| map.get(s, &key) == Some(&(4_000 + key))));
-        let mut keys: Vec<_> = map.keys(s).copied().collect();
-        keys.sort_unstable();
-        assert!(keys.into_iter().eq(0..1_000));
-        assert_eq!(map.values(s).map(|value| u64::from(*value)).sum::<u64>(), 4_499_500);
-    });
+fn a_large_map_is_made_from_pairs_and_emptied() {
+    const KEYS: u32 = 100_000;
+    let map: TMap<u32, u32> = (0..3 * KEYS).map(|n| (n % KEYS, n)).collect();
+    let check = |kept: &dyn Fn(u32) -> bool| {
+        snapshot(|s| {
+            let all: Vec<u32> = (0..KEYS).filter(|key| kept(*key)).collect();
+            assert_eq!(map.len(s), all.len());
+            let value = |key| kept(key).then_some(2 * KEYS + key);
+            assert!((0..KEYS).all(|key| map.get(s, &key).copied() == value(key)));
+            let mut keys: Vec<_> = map.keys(s).copied().collect();
+            keys.sort_unstable();
+            assert!(keys == all);
+            let sum = all.iter().map(|key| u64::from(2 * KEYS + key)).sum();
+            assert_eq!(map.values(s).map(|value| u64::from(*value)).sum::<u64>(), sum);
+        });
+    };
+    check(&|_| true);
+    let remove = |from: u32| {
+        let keys: Vec<_> = (from..KEYS).step_by(3).collect();
+        for some in keys.chunks(1_000) {
+            let all = |tx: &Transaction| some.iter().all(|key| map.remove(tx, key).is_some());
+            assert!(atomically(all));
+        }
+    };
+    remove(0);
+    check(&|key| key % 3 != 0);
+    remove(1);
+    check(&|key| key % 3 == 2);
+    remove(2);
+    check(&|_| false);
     assert_eq!(format!("{:?}", TMap::<u8, u8>::named("board")), "TMap { name: \"board\", .. }");
 }
