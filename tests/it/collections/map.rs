@@ -348,7 +348,7 @@ fn a_large_map_is_made_from_pairs_and_emptied() {
             let mut keys: Vec<_> = map.keys(s).copied().collect();
             keys.sort_unstable();
             assert!(keys == all);
-            let sum = all.iter().map(|key| u64::from(2 * KEYS + key)).sum();
+            let sum: u64 = all.iter().map(|key| u64::from(2 * KEYS + key)).sum();
             assert_eq!(map.values(s).map(|value| u64::from(*value)).sum::<u64>(), sum);
         });
     };
