@@ -24,7 +24,7 @@
 //! | read many cells at one moment, never run again | [`snapshot()`], or a handler with a [`Snapshot`] |
 //! | search for long, then write a little | [`search_then`] |
 //! | wait until something has been written | [`Transaction::retry`], [`Transaction::or_else`] |
-//! | a map, a set or a grid whose keys or tiles do not conflict | [`TMap`], [`TSet`], [`TGrid`] |
+//! | a map, a set, a vector or a grid whose parts do not conflict | [`TMap`], [`TSet`], [`TVec`], [`TGrid`] |
 //! | hand work on, or limit it | [`TQueue`], [`TSemaphore`], [`TOnce`] |
 //! | count, or append, without conflicts | [`TCounter`], [`TMax`], [`TLog`], [`Transaction::update_later`] |
 //! | know the time, roll dice, name things | [`Transaction::now`], [`Transaction::rng`], [`Transaction::unique_id`] |
@@ -94,7 +94,8 @@ mod web;
 
 pub use cell::{MAX_VIEWS, Memory, TVar, memory};
 pub use collections::{
-    GridUnit, NewestFirst, TCounter, TGrid, TLog, TMap, TMax, TMin, TOnce, TQueue, TSemaphore, TSet,
+    GridUnit, NewestFirst, TCounter, TGrid, TLog, TMap, TMax, TMin, TOnce, TQueue, TSemaphore,
+    TSet, TVec,
 };
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(loom))]

@@ -10,6 +10,7 @@ mod once;
 mod queue;
 mod semaphore;
 mod set;
+mod vec;
 
 pub use append_log::{NewestFirst, TLog};
 pub use counter::TCounter;
@@ -20,3 +21,4 @@ pub use once::TOnce;
 pub use queue::TQueue;
 pub use semaphore::TSemaphore;
 pub use set::TSet;
+pub use vec::TVec;

@@ -4,6 +4,7 @@
 mod grid;
 mod map;
 mod small;
+mod vec;
 
 use proptest::test_runner::{Config, TestRunner};
 use std::{

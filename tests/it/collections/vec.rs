@@ -1,0 +1,165 @@
+//! [`TVec`] against `Vec`.
+
+use super::{agree, runner, runs_beside};
+use proptest::{collection::vec, prelude::*};
+use txloop::{TVec, Transaction, atomically, snapshot, try_atomically};
+
+/// Indexes are below this: three segments.
+const INDEXES: usize = 70;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Get(usize),
+    Set(usize, u32),
+    Modify(usize),
+    Push(u32),
+    Extend(u8),
+    Pop,
+    Truncate(usize),
+    Len,
+    Sum,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0..INDEXES).prop_map(Op::Get),
+        3 => (0..INDEXES, any::<u32>()).prop_map(|(index, value)| Op::Set(index, value)),
+        1 => (0..INDEXES).prop_map(Op::Modify),
+        4 => any::<u32>().prop_map(Op::Push),
+        2 => (0..40_u8).prop_map(Op::Extend),
+        3 => Just(Op::Pop),
+        1 => (0..INDEXES).prop_map(Op::Truncate),
+        1 => Just(Op::Len),
+        1 => Just(Op::Sum),
+    ]
+}
+
+fn run(vector: &TVec<u32>, tx: &Transaction, op: &Op) -> Option<u64> {
+    let wide = |value: &u32| u64::from(*value);
+    match *op {
+        Op::Get(index) => vector.get(tx, index).map(wide),
+        Op::Set(index, value) => vector.set(tx, index, value).ok().map(wide),
+        Op::Modify(index) => vector.modify(tx, index, |value| {
+            *value = value.wrapping_add(1);
+            wide(value)
+        }),
+        Op::Push(value) => {
+            vector.push(tx, value);
+            None
+        }
+        Op::Extend(count) => {
+            (0..count).for_each(|n| vector.push(tx, n.into()));
+            None
+        }
+        Op::Pop => vector.pop(tx).map(wide),
+        Op::Truncate(len) => {
+            vector.truncate(tx, len);
+            None
+        }
+        Op::Len => Some(vector.len(tx) as u64 + u64::from(vector.is_empty(tx))),
+        Op::Sum => Some((1..).zip(vector.iter(tx)).map(|(at, value)| at * wide(value)).sum()),
+    }
+}
+
+fn run_on_model(vector: &mut Vec<u32>, op: &Op) -> Option<u64> {
+    match *op {
+        Op::Get(index) => vector.get(index).copied().map(u64::from),
+        Op::Set(index, value) => {
+            vector.get_mut(index).map(|old| std::mem::replace(old, value).into())
+        }
+        Op::Modify(index) => vector.get_mut(index).map(|value| {
+            *value = value.wrapping_add(1);
+            u64::from(*value)
+        }),
+        Op::Push(value) => {
+            vector.push(value);
+            None
+        }
+        Op::Extend(count) => {
+            vector.extend((0..count).map(u32::from));
+            None
+        }
+        Op::Pop => vector.pop().map(u64::from),
+        Op::Truncate(len) => {
+            vector.truncate(len);
+            None
+        }
+        Op::Len => Some(vector.len() as u64 + u64::from(vector.is_empty())),
+        Op::Sum => Some((1..).zip(&*vector).map(|(at, value)| at * u64::from(*value)).sum()),
+    }
+}
+
+#[test]
+fn a_vector_is_a_vec() {
+    let program = vec((vec(op(), 1..6), prop::bool::weighted(0.2)), 1..60);
+    let check = |program: Vec<(Vec<Op>, bool)>| {
+        let (vector, mut model) = (TVec::new(), Vec::new());
+        for (ops, undone) in &program {
+            let mut own = model.clone();
+            let expected: Vec<_> = ops.iter().map(|op| run_on_model(&mut own, op)).collect();
+            let all = |tx: &Transaction| ops.iter().map(|op| run(&vector, tx, op)).collect();
+            let answer: Result<Vec<_>, Vec<_>> = try_atomically(|tx| match undone {
+                true => Err(all(tx)),
+                false => Ok(all(tx)),
+            });
+            prop_assert_eq!(answer.unwrap_or_else(|answer| answer), expected);
+            if !undone {
+                model = own;
+            }
+        }
+        prop_assert!(snapshot(|s| vector.iter(s).eq(&model)));
+        Ok(())
+    };
+    runner(300).run(&program, check).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn handlers_on_many_threads_see_a_serial_vector() {
+    let check = |(first, program): (usize, Vec<Vec<Op>>)| {
+        let made = || (0..first as u32).map(|n| n * n);
+        let mut model: Vec<u32> = made().collect();
+        let all = |ops: &Vec<Op>| ops.iter().map(|op| run_on_model(&mut model, op)).collect();
+        let serial: Vec<Vec<_>> = program.iter().map(all).collect();
+        let handlers = || {
+            let vector: TVec<u32> = made().collect();
+            let handler = |ops: Vec<Op>| {
+                let vector = vector.clone();
+                move |tx: &Transaction| ops.iter().map(|op| run(&vector, tx, op)).collect()
+            };
+            program.clone().into_iter().map(handler).collect()
+        };
+        agree(handlers, &serial);
+        Ok(())
+    };
+    let program = (0..INDEXES, vec(vec(op(), 1..5), 1..150));
+    runner(60).run(&program, check).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn the_units_of_conflicts_are_elements_and_the_end() {
+    let vector: TVec<u32> = (0..100).collect();
+    let adds = |to: usize, from: usize| {
+        let vector = vector.clone();
+        move |tx: &Transaction| {
+            let sum = vector.get(tx, from).copied().unwrap_or(7);
+            vector.modify(tx, to, |value| *value = value.wrapping_add(sum));
+        }
+    };
+    let push = |tx: &Transaction| vector.push(tx, 0);
+    let pop = |tx: &Transaction| {
+        vector.pop(tx);
+    };
+    assert_eq!(runs_beside(adds(1, 2), adds(3, 4)), 1);
+    assert_eq!(runs_beside(adds(1, 2), adds(2, 4)), 2);
+    assert_eq!(runs_beside(adds(1, 2), push), 1);
+    assert_eq!(runs_beside(adds(1, 101), push), 2, "absence is read");
+    assert_eq!(runs_beside(adds(1, 101), pop), 2);
+    assert_eq!(runs_beside(adds(1, 110), push), 1);
+    assert_eq!(runs_beside(push, push), 2);
+    let truncate = |tx: &Transaction| vector.truncate(tx, 10);
+    assert_eq!(runs_beside(adds(1, 90), truncate), 2, "its segment is gone");
+    assert_eq!(snapshot(|s| (vector.len(s), vector.get(s, 10).copied())), (10, None));
+    assert_eq!(atomically(|tx| vector.set(tx, 10, 1).copied()), Err(1));
+    let far = TVec::<u32>::MAX_LEN;
+    assert_eq!(atomically(|tx| vector.set(tx, far, 1).copied()), Err(1));
+}
