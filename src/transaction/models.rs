@@ -234,7 +234,7 @@ fn folds_commute() {
         let cell = TVar::new(0_u64);
         let add = |cell: &TVar<u64>, n| {
             let attempt = begin();
-            attempt.logs.writes.merge::<Sum>(cell, n, Origin::default());
+            attempt.logs.writes.merge::<Sum>(cell.kept(), n, Origin::default());
             assert!(commit(attempt), "nothing was read");
         };
         let theirs = cell.clone();
