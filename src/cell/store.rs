@@ -460,9 +460,7 @@ impl Held {
             }
         }
     }
-}
 
-impl Held {
     /// (D3', D4) Frees cells of blocks that a version owned, however old the active snapshots are.
     fn free_owned(&mut self, dead: &mut Vec<DeadCell>, idle: bool) {
         let looks = if idle { FREED_IDLE } else { FREED };

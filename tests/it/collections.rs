@@ -4,20 +4,24 @@
 mod grid;
 mod map;
 mod small;
-mod vec;
+mod vector;
 
-use proptest::test_runner::{Config, TestRunner};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
-use txloop::{Executor, Order, Transaction, atomically};
+use txloop::{Executor, Order, Transaction, atomically, try_atomically};
 
 /// Runs handlers in arrival order on several numbers of threads; each answer must be the one that
 /// `serial` gives, called for one handler after another.
 #[track_caller]
-fn agree<F, R>(handlers: impl Fn() -> Vec<F>, serial: &[R])
+fn agree<F, R>(mut handlers: impl FnMut() -> Vec<F>, serial: &[R])
 where
     F: Fn(&Transaction) -> R + Send + Sync + 'static,
     R: PartialEq + std::fmt::Debug + Send + 'static,
@@ -50,6 +54,72 @@ fn runs_beside<R>(
         }
     });
     runs.into_inner()
+}
+
+/// What one operation answers, as a number.
+type Answer = Option<u64>;
+/// Some operations that are one transaction, and whether it is to be undone.
+type Program<O> = Vec<(Vec<O>, bool)>;
+
+fn program<O: std::fmt::Debug>(
+    op: impl Strategy<Value = O>,
+    most: usize,
+) -> impl Strategy<Value = Program<O>> {
+    vec((vec(op, 1..6), prop::bool::weighted(0.2)), 1..most)
+}
+
+/// A collection and the structure of the standard library that says what is right.
+struct Pair<C, M, O> {
+    /// Makes both alike, as a number says.
+    make: fn(usize) -> (C, M),
+    run: fn(&C, &Transaction, &O) -> Answer,
+    run_on_model: fn(&mut M, &O) -> Answer,
+}
+
+impl<C, M, O> Pair<C, M, O>
+where
+    C: Clone + Send + Sync + 'static,
+    M: Clone,
+    O: Clone + Send + Sync + 'static,
+{
+    /// Runs a program transaction by transaction; gives both as they are in the end.
+    fn alone(&self, made: usize, program: &Program<O>) -> Result<(C, M), TestCaseError> {
+        let (collection, mut model) = (self.make)(made);
+        for (ops, undone) in program {
+            let mut own = model.clone();
+            let expected: Vec<_> = ops.iter().map(|op| (self.run_on_model)(&mut own, op)).collect();
+            let all = |tx: &_| ops.iter().map(|op| (self.run)(&collection, tx, op)).collect();
+            let answer: Result<Vec<_>, Vec<_>> = try_atomically(|tx| match undone {
+                true => Err(all(tx)),
+                false => Ok(all(tx)),
+            });
+            prop_assert_eq!(answer.unwrap_or_else(|answer| answer), expected);
+            if !undone {
+                model = own;
+            }
+        }
+        Ok((collection, model))
+    }
+
+    /// Runs the transactions of a program as handlers in arrival order, where nothing is undone, on
+    /// several numbers of threads; gives the last collection, and the model, as they are then.
+    fn together(&self, made: usize, program: &Program<O>) -> (C, M) {
+        let (mut collection, mut model) = (self.make)(made);
+        let mut serial = |(ops, _): &(Vec<O>, bool)| -> Vec<Answer> {
+            ops.iter().map(|op| (self.run_on_model)(&mut model, op)).collect()
+        };
+        let serial: Vec<_> = program.iter().map(&mut serial).collect();
+        let handlers = || {
+            collection = (self.make)(made).0;
+            let handler = |(ops, _): (Vec<O>, bool)| {
+                let (collection, run) = (collection.clone(), self.run);
+                move |tx: &Transaction| ops.iter().map(|op| run(&collection, tx, op)).collect()
+            };
+            program.clone().into_iter().map(handler).collect()
+        };
+        agree(handlers, &serial);
+        (collection, model)
+    }
 }
 
 fn runner(cases: u32) -> TestRunner {

@@ -1,7 +1,7 @@
 //! [`TMap`] against `HashMap`.
 
-use super::{agree, runner, runs_beside};
-use proptest::{collection::vec, prelude::*};
+use super::{Answer, Pair, program, runner, runs_beside};
+use proptest::prelude::*;
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hasher},
@@ -9,7 +9,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use txloop::{Read, TMap, TVar, Transaction, atomically, snapshot, try_atomically};
+use txloop::{Read, TMap, Transaction, atomically, snapshot};
 
 /// A hasher that lets few bits through, so that keys share slots, levels and whole hashes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,14 +72,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Some operations that are one transaction, and whether it is to be undone.
-type Program = Vec<(Vec<Op>, bool)>;
-
-fn program(len: usize) -> impl Strategy<Value = Program> {
-    vec((vec(op(), 1..6), prop::bool::weighted(0.2)), 1..len)
-}
-
-fn run(map: &Map, tx: &Transaction, op: &Op) -> Option<u64> {
+fn run(map: &Map, tx: &Transaction, op: &Op) -> Answer {
     let wide = |value: &u32| u64::from(*value);
     match *op {
         Op::Get(key) => map.get(tx, &key).map(wide),
@@ -99,7 +92,7 @@ fn run(map: &Map, tx: &Transaction, op: &Op) -> Option<u64> {
     }
 }
 
-fn run_on_model(map: &mut HashMap<u16, u32>, op: &Op) -> Option<u64> {
+fn run_on_model(map: &mut HashMap<u16, u32>, op: &Op) -> Answer {
     match *op {
         Op::Get(key) => map.get(&key).copied().map(u64::from),
         Op::Insert(key, value) => map.insert(key, value).map(u64::from),
@@ -132,81 +125,50 @@ fn contents(map: &Map, view: &impl Read) -> HashMap<u16, u32> {
     seen
 }
 
-/// What the transactions of a program answer one after another.
-fn serial(program: &Program) -> (Vec<Vec<Option<u64>>>, HashMap<u16, u32>) {
-    let mut model = HashMap::new();
-    let answer = |(ops, undone): &(Vec<Op>, bool)| {
-        let mut own = model.clone();
-        let answer = ops.iter().map(|op| run_on_model(&mut own, op)).collect();
-        if !undone {
-            model = own;
-        }
-        answer
-    };
-    (program.iter().map(answer).collect(), model)
-}
+const PAIR: Pair<Map, HashMap<u16, u32>, Op> = Pair {
+    make: |number| (Map::with_hasher(Masked(MASKS[number])), HashMap::new()),
+    run,
+    run_on_model,
+};
 
 #[test]
 fn a_map_is_a_hash_map() {
-    for mask in MASKS {
-        let check = |program: Program| {
-            let map = Map::with_hasher(Masked(mask));
-            let (answers, model) = serial(&program);
-            for ((ops, undone), expected) in program.iter().zip(answers) {
-                let all = |tx: &Transaction| ops.iter().map(|op| run(&map, tx, op)).collect();
-                let answer: Result<Vec<_>, Vec<_>> = try_atomically(|tx| match undone {
-                    true => Err(all(tx)),
-                    false => Ok(all(tx)),
-                });
-                prop_assert_eq!(answer.unwrap_or_else(|answer| answer), expected);
-            }
+    for (number, mask) in MASKS.iter().enumerate() {
+        let check = |program| {
+            let (map, model) = PAIR.alone(number, &program)?;
             prop_assert_eq!(snapshot(|s| contents(&map, s)), model.clone());
             prop_assert_eq!(atomically(|tx| contents(&map, tx)), model);
             Ok(())
         };
-        runner(200).run(&program(40), check).unwrap_or_else(|error| panic!("{mask:x}: {error}"));
+        let outcome = runner(200).run(&program(op(), 40), check);
+        outcome.unwrap_or_else(|error| panic!("{mask:x}: {error}"));
     }
 }
 
 #[test]
 fn handlers_on_many_threads_see_a_serial_map() {
-    for mask in MASKS {
-        let check = |mut program: Program| {
-            // A handler of a batch has nothing to undo it with.
-            program.iter_mut().for_each(|(_, undone)| *undone = false);
-            let (answers, model) = serial(&program);
-            let last = TVar::new(None);
-            let handlers = || {
-                let map = Map::with_hasher(Masked(mask));
-                atomically(|tx| tx.set(&last, Some(map.clone())));
-                let handler = |(ops, _): (Vec<Op>, bool)| {
-                    let map = map.clone();
-                    move |tx: &Transaction| ops.iter().map(|op| run(&map, tx, op)).collect()
-                };
-                program.clone().into_iter().map(handler).collect()
-            };
-            agree(handlers, &answers);
-            snapshot(|s| {
-                let map = s.get(&last).as_ref().expect("one was made");
-                prop_assert_eq!(&contents(map, s), &model);
-                Ok(())
-            })
+    for (number, mask) in MASKS.iter().enumerate() {
+        let check = |program| {
+            let (map, model) = PAIR.together(number, &program);
+            prop_assert_eq!(snapshot(|s| contents(&map, s)), model);
+            Ok(())
         };
-        runner(60).run(&program(120), check).unwrap_or_else(|error| panic!("{mask:x}: {error}"));
+        let outcome = runner(60).run(&program(op(), 120), check);
+        outcome.unwrap_or_else(|error| panic!("{mask:x}: {error}"));
     }
 }
 
 /// A map whose key `n` is in slot `n` of the first level, or below it.
-fn by_number() -> TMap<u64, u64, Masked2> {
-    TMap::with_hasher(Masked2)
+fn by_number() -> TMap<u64, u64, ByNumber> {
+    TMap::with_hasher(ByNumber)
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Masked2;
+struct ByNumber;
 
 struct Number(u64);
 
-impl BuildHasher for Masked2 {
+impl BuildHasher for ByNumber {
     type Hasher = Number;
 
     fn build_hasher(&self) -> Number {

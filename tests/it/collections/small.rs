@@ -1,7 +1,7 @@
 //! [`TQueue`], [`TSet`], [`TOnce`] and [`TSemaphore`].
 
-use super::{agree, runner, runs_beside};
-use proptest::{collection::vec, prelude::*};
+use super::{Answer, Pair, program, runner, runs_beside};
+use proptest::prelude::*;
 use std::collections::{HashSet, VecDeque};
 use txloop::{
     Executor, TOnce, TQueue, TSemaphore, TSet, Transact, Transaction, atomically, snapshot,
@@ -27,7 +27,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn run(queue: &TQueue<u32>, tx: &Transaction, op: &Op) -> Option<u64> {
+fn run(queue: &TQueue<u32>, tx: &Transaction, op: &Op) -> Answer {
     let wide = |value: &u32| u64::from(*value);
     match *op {
         Op::Push(value) => {
@@ -42,7 +42,7 @@ fn run(queue: &TQueue<u32>, tx: &Transaction, op: &Op) -> Option<u64> {
     }
 }
 
-fn run_on_model(queue: &mut VecDeque<u32>, op: &Op) -> Option<u64> {
+fn run_on_model(queue: &mut VecDeque<u32>, op: &Op) -> Answer {
     match *op {
         Op::Push(value) => {
             queue.push_back(value);
@@ -55,49 +55,27 @@ fn run_on_model(queue: &mut VecDeque<u32>, op: &Op) -> Option<u64> {
     }
 }
 
+const PAIR: Pair<TQueue<u32>, VecDeque<u32>, Op> =
+    Pair { make: |_| Default::default(), run, run_on_model };
+
 #[test]
 fn a_queue_is_a_deque() {
-    let program = vec((vec(op(), 1..6), prop::bool::weighted(0.2)), 1..60);
-    let check = |program: Vec<(Vec<Op>, bool)>| {
-        let (queue, mut model) = (TQueue::new(), VecDeque::new());
-        for (ops, undone) in &program {
-            let mut own = model.clone();
-            let expected: Vec<_> = ops.iter().map(|op| run_on_model(&mut own, op)).collect();
-            let all = |tx: &Transaction| ops.iter().map(|op| run(&queue, tx, op)).collect();
-            let answer: Result<Vec<_>, Vec<_>> = try_atomically(|tx| match undone {
-                true => Err(all(tx)),
-                false => Ok(all(tx)),
-            });
-            prop_assert_eq!(answer.unwrap_or_else(|answer| answer), expected);
-            if !undone {
-                model = own;
-            }
-        }
+    let check = |program| {
+        let (queue, model) = PAIR.alone(0, &program)?;
         prop_assert!(snapshot(|s| queue.iter(s).eq(&model)));
         Ok(())
     };
-    runner(300).run(&program, check).unwrap_or_else(|error| panic!("{error}"));
+    runner(300).run(&program(op(), 60), check).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
 fn handlers_on_many_threads_see_a_serial_queue() {
-    let check = |program: Vec<Vec<Op>>| {
-        let mut model = VecDeque::new();
-        let all = |ops: &Vec<Op>| ops.iter().map(|op| run_on_model(&mut model, op)).collect();
-        let serial: Vec<Vec<_>> = program.iter().map(all).collect();
-        let handlers = || {
-            let queue = TQueue::new();
-            let handler = |ops: Vec<Op>| {
-                let queue = queue.clone();
-                move |tx: &Transaction| ops.iter().map(|op| run(&queue, tx, op)).collect()
-            };
-            program.clone().into_iter().map(handler).collect()
-        };
-        agree(handlers, &serial);
+    let check = |program| {
+        let (queue, model) = PAIR.together(0, &program);
+        prop_assert!(snapshot(|s| queue.iter(s).eq(&model)));
         Ok(())
     };
-    let program = vec(vec(op(), 1..5), 1..150);
-    runner(60).run(&program, check).unwrap_or_else(|error| panic!("{error}"));
+    runner(60).run(&program(op(), 150), check).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]

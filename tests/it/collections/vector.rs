@@ -1,8 +1,8 @@
 //! [`TVec`] against `Vec`.
 
-use super::{agree, runner, runs_beside};
-use proptest::{collection::vec, prelude::*};
-use txloop::{TVec, Transaction, atomically, snapshot, try_atomically};
+use super::{Answer, Pair, program, runner, runs_beside};
+use proptest::prelude::*;
+use txloop::{TVec, Transaction, atomically, snapshot};
 
 /// Indexes are below this: three segments.
 const INDEXES: usize = 70;
@@ -34,7 +34,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn run(vector: &TVec<u32>, tx: &Transaction, op: &Op) -> Option<u64> {
+fn run(vector: &TVec<u32>, tx: &Transaction, op: &Op) -> Answer {
     let wide = |value: &u32| u64::from(*value);
     match *op {
         Op::Get(index) => vector.get(tx, index).map(wide),
@@ -61,7 +61,7 @@ fn run(vector: &TVec<u32>, tx: &Transaction, op: &Op) -> Option<u64> {
     }
 }
 
-fn run_on_model(vector: &mut Vec<u32>, op: &Op) -> Option<u64> {
+fn run_on_model(vector: &mut Vec<u32>, op: &Op) -> Answer {
     match *op {
         Op::Get(index) => vector.get(index).copied().map(u64::from),
         Op::Set(index, value) => {
@@ -89,50 +89,29 @@ fn run_on_model(vector: &mut Vec<u32>, op: &Op) -> Option<u64> {
     }
 }
 
+const PAIR: Pair<TVec<u32>, Vec<u32>, Op> =
+    Pair { make: |len| ((0..len as u32).collect(), (0..len as u32).collect()), run, run_on_model };
+
 #[test]
 fn a_vector_is_a_vec() {
-    let program = vec((vec(op(), 1..6), prop::bool::weighted(0.2)), 1..60);
-    let check = |program: Vec<(Vec<Op>, bool)>| {
-        let (vector, mut model) = (TVec::new(), Vec::new());
-        for (ops, undone) in &program {
-            let mut own = model.clone();
-            let expected: Vec<_> = ops.iter().map(|op| run_on_model(&mut own, op)).collect();
-            let all = |tx: &Transaction| ops.iter().map(|op| run(&vector, tx, op)).collect();
-            let answer: Result<Vec<_>, Vec<_>> = try_atomically(|tx| match undone {
-                true => Err(all(tx)),
-                false => Ok(all(tx)),
-            });
-            prop_assert_eq!(answer.unwrap_or_else(|answer| answer), expected);
-            if !undone {
-                model = own;
-            }
-        }
+    let check = |(made, program)| {
+        let (vector, model) = PAIR.alone(made, &program)?;
         prop_assert!(snapshot(|s| vector.iter(s).eq(&model)));
         Ok(())
     };
-    runner(300).run(&program, check).unwrap_or_else(|error| panic!("{error}"));
+    let programs = (0..INDEXES, program(op(), 60));
+    runner(300).run(&programs, check).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
 fn handlers_on_many_threads_see_a_serial_vector() {
-    let check = |(first, program): (usize, Vec<Vec<Op>>)| {
-        let made = || (0..first as u32).map(|n| n * n);
-        let mut model: Vec<u32> = made().collect();
-        let all = |ops: &Vec<Op>| ops.iter().map(|op| run_on_model(&mut model, op)).collect();
-        let serial: Vec<Vec<_>> = program.iter().map(all).collect();
-        let handlers = || {
-            let vector: TVec<u32> = made().collect();
-            let handler = |ops: Vec<Op>| {
-                let vector = vector.clone();
-                move |tx: &Transaction| ops.iter().map(|op| run(&vector, tx, op)).collect()
-            };
-            program.clone().into_iter().map(handler).collect()
-        };
-        agree(handlers, &serial);
+    let check = |(made, program)| {
+        let (vector, model) = PAIR.together(made, &program);
+        prop_assert!(snapshot(|s| vector.iter(s).eq(&model)));
         Ok(())
     };
-    let program = (0..INDEXES, vec(vec(op(), 1..5), 1..150));
-    runner(60).run(&program, check).unwrap_or_else(|error| panic!("{error}"));
+    let programs = (0..INDEXES, program(op(), 150));
+    runner(60).run(&programs, check).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
