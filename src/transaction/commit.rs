@@ -36,6 +36,12 @@ const SPINS: usize = 100;
 #[cfg(any(loom, shuttle))]
 const SPINS: usize = 0;
 
+/// How often such a thread looks for the baton, waiting twice as long each time, before that.
+#[cfg(not(any(loom, shuttle)))]
+const LOOKS: u32 = 7;
+#[cfg(any(loom, shuttle))]
+const LOOKS: u32 = 1;
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -123,12 +129,21 @@ pub(crate) fn submit(attempt: Attempt, wish: Wish, owner: Box<dyn Finish>) {
 
 /// Commits for a thread that waits: nobody else can run its closure again.
 pub(crate) fn commit_and_wait(attempt: Attempt) -> (Spare, Outcome) {
-    match try_commit(attempt) {
-        Ok(result) => result,
-        Err(attempt) => match wait(attempt, Wish::Commit) {
-            Waited::Ended(spare, outcome) => (spare, outcome),
-            Waited::Woken => unreachable!("parked without having asked for it"),
-        },
+    // A commit is about as long as handing one over, and here its logs are in this core's cache: so
+    // look for the baton a few times, less and less often, before it is left to the holder.
+    let mut attempt = attempt;
+    for look in 0..LOOKS {
+        match try_commit(attempt) {
+            Ok(result) => return result,
+            Err(again) => attempt = again,
+        }
+        for _ in 0..1 << look {
+            spin_loop();
+        }
+    }
+    match wait(attempt, Wish::Commit) {
+        Waited::Ended(spare, outcome) => (spare, outcome),
+        Waited::Woken => unreachable!("parked without having asked for it"),
     }
 }
 
