@@ -25,6 +25,7 @@
 //! | search for long, then write a little | [`search_then`] |
 //! | wait until something has been written | [`Transaction::retry`], [`Transaction::or_else`] |
 //! | a map, a set, a vector or a grid whose parts do not conflict | [`TMap`], [`TSet`], [`TVec`], [`TGrid`] |
+//! | a map in order, ranges of it | [`TOrdMap`] |
 //! | hand work on, or limit it | [`TQueue`], [`TSemaphore`], [`TOnce`] |
 //! | count, or append, without conflicts | [`TCounter`], [`TMax`], [`TLog`], [`Transaction::update_later`] |
 //! | know the time, roll dice, name things | [`Transaction::now`], [`Transaction::rng`], [`Transaction::unique_id`] |
@@ -39,6 +40,7 @@
 //! | run transactions on other threads | [`Executor`] |
 //! | do again what a server did, for a debugger | [`App::record`], [`App::replay`] |
 //! | see what conflicted, where and what it cost | `stm-log`, after [`App::log`] |
+//! | test a handler, know whether it can be run again | [`testing`], [`guide::rerunnable`] |
 //!
 //! # Examples
 //! ```
@@ -73,6 +75,8 @@ mod event_loop;
 #[cfg(not(loom))]
 mod executor;
 #[cfg(not(loom))]
+pub mod guide;
+#[cfg(not(loom))]
 mod http;
 #[cfg(doctest)]
 mod must_not_compile;
@@ -86,6 +90,8 @@ pub mod probe;
 #[cfg(not(loom))]
 mod recording;
 mod sync;
+#[cfg(not(loom))]
+pub mod testing;
 mod transaction;
 #[cfg(not(loom))]
 mod varint;
@@ -94,8 +100,8 @@ mod web;
 
 pub use cell::{MAX_VIEWS, Memory, TVar, memory};
 pub use collections::{
-    GridUnit, NewestFirst, TCounter, TGrid, TLog, TMap, TMax, TMin, TOnce, TQueue, TSemaphore,
-    TSet, TVec,
+    GridUnit, NewestFirst, TCounter, TGrid, TLog, TMap, TMax, TMin, TOnce, TOrdMap, TQueue,
+    TSemaphore, TSet, TVec,
 };
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(loom))]

@@ -387,6 +387,19 @@ impl WriteLog {
         unsafe { &mut *self.writes() }.undo_to(mark);
     }
 
+    /// The cells to be written, in the order of the first writes, with the values as text where
+    /// there is one.
+    #[cfg(not(loom))]
+    pub(crate) fn texts(&self) -> Vec<(CellRef, Option<String>)> {
+        // SAFETY: as in `is_empty`; printing a common type runs no code of users.
+        let writes = unsafe { &*self.writes() };
+        let text = |(cell, version): &(CellRef, Version)| {
+            // SAFETY: the log keeps the version, unwritten, during the call.
+            (*cell, super::text::of_seen(unsafe { version.lend().seen() }))
+        };
+        writes.entries.iter().map(text).collect()
+    }
+
     /// How many cells are to be written.
     pub(crate) fn len(&self) -> usize {
         // SAFETY: as in `is_empty`.

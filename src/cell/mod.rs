@@ -15,6 +15,8 @@ pub(crate) mod logs;
 pub(crate) mod node;
 pub(crate) mod slot;
 pub(crate) mod store;
+#[cfg(not(loom))]
+pub(crate) mod text;
 
 pub use node::TVar;
 pub use slot::MAX_VIEWS;

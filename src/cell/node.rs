@@ -304,6 +304,14 @@ impl CellRef {
         Label(self.header().label.load(Ordering::Relaxed) & !(QUEUED | WAITED | IN_BLOCK))
     }
 
+    /// The type of the value.
+    #[cfg(not(loom))]
+    pub(crate) fn type_name(self, view: &Announcement) -> &'static str {
+        let node = visible(self.header(), view);
+        // SAFETY: as in `CellOf::read_at`.
+        unsafe { &*node }.type_name()
+    }
+
     /// The number of the newest version. Only the holder gets an answer that stays true.
     #[inline(always)]
     pub(crate) fn version(self) -> u64 {

@@ -92,7 +92,8 @@ impl<T: Send + Sync + 'static> TOnce<T> {
     /// When it is set.
     #[track_caller]
     pub fn wait<'t>(&self, tx: &'t Transaction) -> &'t T {
-        self.get(tx).unwrap_or_else(|| tx.retry())
+        let Some(value) = self.get(tx) else { tx.retry() };
+        value
     }
 }
 

@@ -90,7 +90,8 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// As [`TQueue::pop`], and when something comes.
     #[track_caller]
     pub fn take<'t>(&self, tx: &'t Transaction) -> &'t T {
-        self.pop(tx).unwrap_or_else(|| tx.retry())
+        let Some(first) = self.pop(tx) else { tx.retry() };
+        first
     }
 
     /// The first element.

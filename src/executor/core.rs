@@ -19,6 +19,7 @@ use super::{
     ledger::Ledger,
     schedule::{self, Class, Next},
     series::Series,
+    twice::Twice,
 };
 use crate::cell::{deferred, store::STORE};
 use crate::sync::{
@@ -98,6 +99,8 @@ pub(crate) struct Core {
     loop_alone: OnceLock<Box<dyn Fn() + Send + Sync>>,
     stopping: AtomicBool,
     pub(crate) ledger: Ledger,
+    /// Which handlers cannot be run again.
+    pub(super) twice: Twice,
 }
 
 /// What waits in arrival order.
@@ -146,6 +149,7 @@ impl Core {
         seed: Seed,
         unparkers: Vec<Unparker>,
         ledger: Ledger,
+        twice: Twice,
     ) -> Arc<Self> {
         Arc::new(Self {
             threads,
@@ -173,6 +177,7 @@ impl Core {
             loop_alone: OnceLock::new(),
             stopping: AtomicBool::new(false),
             ledger,
+            twice,
         })
     }
 

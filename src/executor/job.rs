@@ -9,7 +9,7 @@ use crate::transaction::{
     attempt::{Attempt, Spare},
     cancel::{Cancel, Why},
     commit::{Finish, Outcome},
-    inputs::wall_ns,
+    inputs::{Admission, wall_ns},
     outbox::Home,
     parked::{ParkedId, Wake},
     run::Ran,
@@ -98,6 +98,10 @@ pub(crate) trait Job: Send {
     fn attempt(&mut self, _tx: &Transaction) -> Verdict {
         Verdict::Commit
     }
+    /// What its last attempt answered, as text, where that can be told.
+    fn answer_text(&self) -> Option<String> {
+        None
+    }
     /// How many bytes were given with it, and are held as long as it is.
     fn input_bytes(&self) -> usize {
         0
@@ -145,6 +149,11 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// The inputs of its attempts.
+    pub(super) fn admission(&self) -> Admission {
+        Admission { ticket: self.ticket, now_ns: self.now_ns }
+    }
+
     /// Becomes another member of its series, with that one's ticket.
     pub(crate) fn assign(&mut self, member: usize, ticket: u64) {
         self.job.assign(member);

@@ -34,6 +34,9 @@ pub struct Stats {
     /// Handlers that ran for more than a millisecond while everybody's commits waited, most time
     /// first: after losing too often, or in arrival order. Not counted with one thread.
     pub long_holds: Vec<LongHold>,
+    /// Handlers that did not do the same when they were run twice, by name: see
+    /// [`ExecutorBuilder::look_twice`](crate::ExecutorBuilder::look_twice).
+    pub not_rerunnable: Vec<&'static str>,
     /// The pairs of a handler and a cell that made it run again, most time lost first.
     pub conflicts: Vec<Pair>,
 }
@@ -230,6 +233,7 @@ impl Ledger {
             aborted: self.aborted.load(Ordering::Relaxed),
             lost_ns: self.lost_ns.load(Ordering::Relaxed),
             long_holds,
+            not_rerunnable: Vec::new(),
             conflicts,
             ..Stats::default()
         }

@@ -22,6 +22,7 @@ mod series;
 mod shuttled;
 mod transact;
 mod turns;
+mod twice;
 mod watch;
 mod worker;
 
@@ -44,6 +45,7 @@ use job::{Handled, Job};
 use ledger::Ledger;
 use series::{Batch, Series};
 use std::{fmt, path::PathBuf};
+use twice::Twice;
 
 /// The most threads of one executor.
 pub const MAX_THREADS: usize = 256;
@@ -73,6 +75,7 @@ pub struct ExecutorBuilder {
     seed: Option<[u8; 32]>,
     limits: Limits,
     log: Option<PathBuf>,
+    look_twice: Option<bool>,
 }
 
 impl ExecutorBuilder {
@@ -121,6 +124,17 @@ impl ExecutorBuilder {
         self
     }
 
+    /// Whether some handlers are run twice on one snapshot, to find those that cannot be run again.
+    /// By default as the environment variable `TXLOOP_LOOK_TWICE` says, `on` or `off`; without it,
+    /// in debug builds. Sampled are the first run under a name, the second, the fourth,
+    /// the eighth and so on. What these runs do is thrown away. A handler that does not do the same
+    /// twice is named on the standard error stream, and in
+    /// [`Stats::not_rerunnable`]: see [the guide](crate::guide::rerunnable).
+    pub fn look_twice(mut self, on: bool) -> Self {
+        self.look_twice = Some(on);
+        self
+    }
+
     /// Writes a conflict log to this file, which is replaced. Read it with `stm-log`.
     pub fn log(mut self, file: impl Into<PathBuf>) -> Self {
         self.log = Some(file.into());
@@ -166,7 +180,8 @@ impl ExecutorBuilder {
         let parkers: Vec<Parker> = (0..workers).map(|_| Parker::new()).collect();
         let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
         let (ledger, seed) = (Ledger::new(log, workers + 1), self.seed.unwrap_or_else(fresh_seed));
-        let core = Core::new(threads, self.order, self.limits, seed, unparkers, ledger);
+        let twice = Twice::new(self.look_twice.unwrap_or_else(Twice::by_default));
+        let core = Core::new(threads, self.order, self.limits, seed, unparkers, ledger, twice);
         let mut executor = Executor { core, workers: Vec::new() };
         for (index, parker) in parkers.into_iter().enumerate() {
             let core = Arc::clone(&executor.core);
@@ -318,7 +333,8 @@ impl Executor {
     pub fn stats(&self) -> Stats {
         let (under_way, parked) = (self.core.under_way(), self.core.parked());
         let input_bytes = self.core.input_bytes();
-        Stats { under_way, parked, input_bytes, ..self.core.ledger.stats() }
+        let not_rerunnable = self.core.twice.found();
+        Stats { under_way, parked, input_bytes, not_rerunnable, ..self.core.ledger.stats() }
     }
 
     /// Does not wait for the threads any more when dropped.

@@ -15,7 +15,6 @@ use crate::sync::{Arc, now_ns};
 use crate::transaction::{
     attempt::{Attempt, Spare},
     commit::{self, Hold, Outcome, Wish},
-    inputs::Admission,
     run::{Ran, attempt_once, view_attempt, view_logged},
     sink,
     view::Mode,
@@ -287,9 +286,10 @@ impl Runner {
 
     /// Begins an attempt of a task.
     pub(super) fn begin(&mut self, task: &mut Task) -> Attempt {
+        self.look_twice(task);
         let spare = self.spare();
         let handler = task.job.handled().label;
-        let admission = Some(Admission { ticket: task.ticket, now_ns: task.now_ns });
+        let admission = Some(task.admission());
         // To leave a handler costs microseconds, so a short one is let run.
         let long = task.job.handled().cost().is_long();
         let cancel = task.job.cancel().filter(|_| long).cloned();

@@ -5,6 +5,7 @@ use super::{
     job::{Ended, Handled, How, Job, Kind, Verdict},
     transact::Panicked,
 };
+use crate::cell::text;
 use crate::sync::{
     Arc, AtomicUsize, Ordering, Table,
     thread::{self, Thread},
@@ -170,6 +171,10 @@ where
 
     fn kind(&self) -> Kind {
         Kind::Write
+    }
+
+    fn answer_text(&self) -> Option<String> {
+        self.answer.as_ref().and_then(|answer| text::of(answer))
     }
 
     fn attempt(&mut self, tx: &Transaction) -> Verdict {

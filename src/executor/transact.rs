@@ -2,7 +2,7 @@
 
 use super::job::{Ended, Handled, How, Job, Kind, Verdict};
 use super::watch;
-use crate::cell::deferred;
+use crate::cell::{deferred, text};
 use crate::sync::{
     Arc, Table,
     thread::{self, Thread},
@@ -244,7 +244,7 @@ pub(crate) fn job<R: Send + 'static>(
 impl<F, R> Job for Closure<F, R>
 where
     F: Fn(&Transaction) -> R + Send + Sync,
-    R: Send,
+    R: Send + 'static,
 {
     fn handled(&self) -> &Arc<Handled> {
         &self.handled
@@ -260,6 +260,10 @@ where
 
     fn cancel(&self) -> Option<&Arc<Cancel>> {
         Some(&self.cancel)
+    }
+
+    fn answer_text(&self) -> Option<String> {
+        self.answer.as_ref().and_then(|answer| text::of(answer))
     }
 
     fn attempt(&mut self, tx: &Transaction) -> Verdict {

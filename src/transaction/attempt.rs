@@ -65,6 +65,13 @@ impl Spare {
         Attempt { view: STORE.begin(self.slot), logs: self.logs }
     }
 
+    /// Begins an attempt on the snapshot of another one.
+    #[cfg(not(loom))]
+    pub(crate) fn begin_beside(mut self, other: &Attempt) -> Attempt {
+        self.reset();
+        Attempt { view: other.view.again(self.slot), logs: self.logs }
+    }
+
     /// Names the handler whose attempts follow, its inputs, and where its callbacks go.
     pub(crate) fn handler(
         mut self,

@@ -10,6 +10,8 @@ pub(crate) mod choice;
 pub(crate) mod commit;
 pub(crate) mod conflict;
 #[cfg(not(loom))]
+pub(crate) mod footprint;
+#[cfg(not(loom))]
 pub(crate) mod holder;
 pub(crate) mod inputs;
 #[cfg(all(test, loom))]
@@ -42,6 +44,8 @@ pub(crate) mod sink {
 pub(crate) mod snapshot;
 pub(crate) mod view;
 
+#[cfg(not(loom))]
+pub use footprint::Touched;
 #[cfg(not(loom))]
 pub use holder::{Holder, holding_for};
 pub use inputs::Rng;

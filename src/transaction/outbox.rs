@@ -19,7 +19,8 @@ pub(crate) trait Home: Send + Sync {
     }
 }
 
-type Effect = Box<dyn FnOnce() + Send>;
+/// Something to be done once, after the commit.
+pub(crate) type Effect = Box<dyn FnOnce() + Send>;
 
 /// The effects of one attempt, in order.
 #[derive(Default)]
@@ -40,6 +41,12 @@ impl Outbox {
     pub(crate) fn undo_to(&self, mark: usize) {
         let undone = self.0.borrow_mut().split_off(mark);
         discard(undone);
+    }
+
+    /// Takes all effects, for whoever calls them itself.
+    #[cfg(not(loom))]
+    pub(crate) fn take(&mut self) -> Vec<Effect> {
+        std::mem::take(self.0.get_mut())
     }
 
     /// Whether nothing was asked for.

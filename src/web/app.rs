@@ -113,6 +113,14 @@ impl App {
         self
     }
 
+    /// Whether some handlers are run twice on one snapshot, to find those that cannot be run again:
+    /// see [`ExecutorBuilder::look_twice`](crate::ExecutorBuilder::look_twice), also for the
+    /// default.
+    pub fn look_twice(mut self, on: bool) -> Self {
+        self.executor = self.executor.look_twice(on);
+        self
+    }
+
     /// Writes a conflict log to this file. Without it, to the file that the environment variable
     /// `TXLOOP_LOG` names, if it is set.
     pub fn log(mut self, file: impl Into<PathBuf>) -> Self {

@@ -68,6 +68,15 @@ impl Call {
         verdict
     }
 
+    /// The answer of the last attempt: what a client would see of it.
+    pub(super) fn answer_text(&self) -> Option<String> {
+        let response = self.response.as_ref()?;
+        let headers: Vec<_> =
+            response.headers().iter().map(|header| format!("{header:?}")).collect();
+        let body = String::from_utf8_lossy(response.body());
+        Some(format!("{} {} {body}", response.status(), headers.join(" ")))
+    }
+
     /// What is answered in the end.
     pub(super) fn answer(&mut self, how: How) -> Response {
         match (how, self.response.take()) {

@@ -231,6 +231,10 @@ impl Job for CallJob {
         self.call.attempt(tx)
     }
 
+    fn answer_text(&self) -> Option<String> {
+        self.call.answer_text()
+    }
+
     fn admitted(&mut self, ticket: u64, _now_ns: u64) {
         assert_eq!(ticket, self.ticket, "a replay gives the recorded tickets");
     }

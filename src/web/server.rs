@@ -452,6 +452,10 @@ impl Job for RequestJob {
         self.call.attempt(tx)
     }
 
+    fn answer_text(&self) -> Option<String> {
+        self.call.answer_text()
+    }
+
     fn admitted(&mut self, ticket: u64, now_ns: u64) {
         if let Some(recorder) = self.home.recorder() {
             self.ticket = ticket;

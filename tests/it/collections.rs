@@ -3,6 +3,7 @@
 
 mod grid;
 mod map;
+mod ord_map;
 mod small;
 mod vector;
 

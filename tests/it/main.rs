@@ -15,6 +15,7 @@ mod record;
 mod running;
 mod snapshots;
 mod starving;
+mod testing;
 mod tidy;
 mod waiting;
 mod wire;

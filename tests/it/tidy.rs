@@ -22,6 +22,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("executor", &["sync", "error", "cell", "transaction", "conflict_log"]),
     ("event_loop", &["sync", "error", "cell", "transaction", "executor", "recording"]),
     ("probe", &["sync", "cell", "transaction", "executor"]),
+    ("testing", &["sync", "cell", "transaction"]),
+    ("guide", &[]),
     (
         "web",
         &[

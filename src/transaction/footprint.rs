@@ -1,0 +1,120 @@
+//! What an attempt did: the cells that it read and wants to write, and what else it asked for.
+//!
+//! A handler may be run several times, so two attempts on one snapshot with the same inputs must do
+//! the same: see [`difference`].
+
+use super::attempt::Attempt;
+use crate::cell::{labels::Label, logs::THIN_READS, node::CellRef};
+use std::fmt;
+
+/// A cell that an attempt used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Touched {
+    /// The cell's name, or the name of the collection that it belongs to; empty if it has none.
+    pub cell: &'static str,
+    /// The type of its value.
+    pub type_name: &'static str,
+    /// What is to be written, as text: for numbers, strings, times and the like. Of a counter, what
+    /// is to be added.
+    pub value: Option<String>,
+}
+
+impl fmt::Display for Touched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cell {
+            "" => write!(f, "a cell without a name ({})", self.type_name),
+            name => write!(f, "`{name}` ({})", self.type_name),
+        }
+    }
+}
+
+/// One entry of a log, with what it takes to say whether another one is the same.
+struct Entry {
+    cell: CellRef,
+    label: Label,
+    /// Whether no commit has written it: what an attempt made itself is such a cell.
+    is_new: bool,
+    touched: Touched,
+}
+
+impl Entry {
+    fn new(attempt: &Attempt, cell: CellRef, value: Option<String>) -> Self {
+        let (label, type_name) = (cell.label(), cell.type_name(&attempt.view));
+        let touched = Touched { cell: label.text(), type_name, value };
+        Self { cell, label, is_new: cell.version() == 0, touched }
+    }
+
+    /// Whether two attempts mean the same cell. Each has its own of those that it made.
+    fn is(&self, other: &Self) -> bool {
+        let alike = self.label == other.label && self.touched.type_name == other.touched.type_name;
+        self.cell == other.cell || self.is_new && other.is_new && alike
+    }
+}
+
+fn entries_read(attempt: &Attempt) -> Vec<Entry> {
+    let cells = attempt.logs.reads.cells();
+    cells.into_iter().map(|cell| Entry::new(attempt, cell, None)).collect()
+}
+
+fn entries_written(attempt: &Attempt) -> Vec<Entry> {
+    let entries = attempt.logs.writes.texts().into_iter();
+    entries.map(|(cell, value)| Entry::new(attempt, cell, value)).collect()
+}
+
+/// The cells that an attempt read, in order, some more than once.
+pub(crate) fn read(attempt: &Attempt) -> Vec<Touched> {
+    entries_read(attempt).into_iter().map(|entry| entry.touched).collect()
+}
+
+/// The cells that an attempt wants to write, in the order of the first writes.
+pub(crate) fn written(attempt: &Attempt) -> Vec<Touched> {
+    entries_written(attempt).into_iter().map(|entry| entry.touched).collect()
+}
+
+/// In what the second of two attempts differs from the first, if it does. Both ran on one snapshot
+/// with the same inputs and have no outcome yet.
+pub(crate) fn difference(first: &Attempt, second: &Attempt) -> Option<String> {
+    let long = first.logs.reads.len().max(second.logs.reads.len()) >= THIN_READS;
+    // A long log is thinned, which changes its order.
+    let reads = match long {
+        true => None,
+        false => other_cell("read", &entries_read(first), &entries_read(second)),
+    };
+    let (one, two) = (entries_written(first), entries_written(second));
+    let values = || {
+        one.iter().zip(&two).find_map(|(one, two)| {
+            let Touched { value: Some(before), .. } = &one.touched else { return None };
+            let Touched { value: Some(then), .. } = &two.touched else { return None };
+            let (cell, same) = (&one.touched, before == then);
+            (!same).then(|| format!("wrote {} to {cell}, then {}", clip(before), clip(then)))
+        })
+    };
+    let effects = || {
+        let (before, then) = (first.logs.outbox.mark(), second.logs.outbox.mark());
+        (before != then).then(|| format!("asked for {before} effects, then for {then}"))
+    };
+    let records = || {
+        let same = *first.logs.record.borrow() == *second.logs.record.borrow();
+        (!same).then(|| "persisted other bytes the second time".to_owned())
+    };
+    reads
+        .or_else(|| other_cell("wrote", &one, &two))
+        .or_else(values)
+        .or_else(effects)
+        .or_else(records)
+}
+
+fn other_cell(did: &str, one: &[Entry], two: &[Entry]) -> Option<String> {
+    let other = one.iter().zip(two).find(|(one, two)| !one.is(two));
+    if let Some((one, two)) = other {
+        return Some(format!("{did} {}, then {} in its place", one.touched, two.touched));
+    }
+    let (before, then) = (one.len(), two.len());
+    (before != then).then(|| format!("{did} {before} cells, then {then}"))
+}
+
+/// So much of a text as helps.
+pub(crate) fn clip(text: &str) -> &str {
+    text.char_indices().nth(120).map_or(text, |(at, _)| &text[..at])
+}

@@ -1,0 +1,340 @@
+//! [`TOrdMap`] against `BTreeMap`.
+
+use super::{Answer, Pair, program, runner, runs_beside};
+use proptest::prelude::*;
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{self, Excluded, Included, Unbounded},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+use txloop::{Read, TOrdMap, Transaction, atomically, snapshot};
+
+/// How many keys there are in the beginning: none; as many as a leaf has; a root with leaves; two
+/// levels of inner nodes.
+const SIZES: [u32; 4] = [0, 16, 300, 2_000];
+/// The keys are below this.
+const KEYS: u32 = 4_000;
+/// The most keys that one operation inserts or removes.
+const MANY: u32 = 500;
+
+type Map = TOrdMap<u32, u32>;
+type Range = (Bound<u32>, Bound<u32>);
+
+#[derive(Debug, Clone)]
+enum Op {
+    Get(u32),
+    Insert(u32, u32),
+    Remove(u32),
+    Modify(u32),
+    GetOrInsert(u32, u32),
+    Len,
+    First,
+    Last,
+    PopFirst,
+    PopLast,
+    /// The sum over a range, so many of it from the front and the others from the back.
+    Sum(Range, usize),
+    /// So many keys from one on, upwards or downwards.
+    Fill(u32, u32, bool),
+    /// So many keys from one on, every one or every other.
+    Drain(u32, u32, u32),
+    Clear,
+}
+
+fn bound() -> impl Strategy<Value = Bound<u32>> {
+    prop_oneof![(0..KEYS).prop_map(Included), (0..KEYS).prop_map(Excluded), Just(Unbounded),]
+}
+
+fn range() -> impl Strategy<Value = Range> {
+    (bound(), bound()).prop_map(|(one, other)| match (one, other) {
+        // What `BTreeMap` refuses too.
+        (Included(a) | Excluded(a), Included(b) | Excluded(b)) if a > b => (other, one),
+        (Excluded(a), Excluded(b)) if a == b => (Included(a), other),
+        _ => (one, other),
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let key = 0..KEYS;
+    prop_oneof![
+        4 => key.clone().prop_map(Op::Get),
+        6 => (key.clone(), any::<u32>()).prop_map(|(key, value)| Op::Insert(key, value)),
+        6 => key.clone().prop_map(Op::Remove),
+        2 => key.clone().prop_map(Op::Modify),
+        2 => (key.clone(), any::<u32>()).prop_map(|(key, value)| Op::GetOrInsert(key, value)),
+        1 => Just(Op::Len),
+        1 => Just(Op::First),
+        1 => Just(Op::Last),
+        1 => Just(Op::PopFirst),
+        1 => Just(Op::PopLast),
+        4 => (range(), 0..64_usize).prop_map(|(range, front)| Op::Sum(range, front)),
+        2 => (key.clone(), 1..MANY, any::<bool>()).prop_map(|(from, n, up)| Op::Fill(from, n, up)),
+        3 => (key, 1..MANY, 1..3_u32).prop_map(|(from, n, step)| Op::Drain(from, n, step)),
+        1 => Just(Op::Clear),
+    ]
+}
+
+fn pair<'a>((key, value): (&'a u32, &'a u32)) -> u64 {
+    u64::from(*key) << 32 | u64::from(*value)
+}
+
+/// A number that depends on what is passed, and in which order.
+fn digest<'a>(
+    mut range: impl DoubleEndedIterator<Item = (&'a u32, &'a u32)>,
+    front: usize,
+) -> Answer {
+    let mut sum = 0_u64;
+    let mut add = |entry| sum = sum.rotate_left(7) ^ pair(entry);
+    range.by_ref().take(front).for_each(&mut add);
+    range.rev().for_each(&mut add);
+    Some(sum)
+}
+
+fn keys_of(from: u32, count: u32, up: bool) -> impl Iterator<Item = u32> {
+    (0..count).map(move |n| from + if up { n } else { count - n })
+}
+
+fn run(map: &Map, tx: &Transaction, op: &Op) -> Answer {
+    let wide = |value: &u32| u64::from(*value);
+    match *op {
+        Op::Get(key) => map.get(tx, &key).map(wide),
+        Op::Insert(key, value) => map.insert(tx, key, value).map(wide),
+        Op::Remove(key) => map.remove(tx, &key).map(wide),
+        Op::Modify(key) => map.modify(tx, &key, |value| {
+            *value = value.wrapping_add(1);
+            wide(value)
+        }),
+        Op::GetOrInsert(key, value) => Some(wide(map.get_or_insert_with(tx, key, || value))),
+        Op::Len => Some(map.len(tx) as u64),
+        Op::First => map.first_key_value(tx).map(pair),
+        Op::Last => map.last_key_value(tx).map(pair),
+        Op::PopFirst => map.pop_first(tx).map(pair),
+        Op::PopLast => map.pop_last(tx).map(pair),
+        Op::Sum(range, front) => digest(map.range(tx, range), front),
+        Op::Fill(from, count, up) => {
+            let keys = keys_of(from, count, up);
+            Some(keys.filter(|key| map.insert(tx, *key, *key).is_some()).count() as u64)
+        }
+        Op::Drain(from, count, step) => {
+            let keys = (from..from + count).step_by(step as usize);
+            Some(keys.filter(|key| map.remove(tx, key).is_some()).count() as u64)
+        }
+        Op::Clear => {
+            map.clear(tx);
+            None
+        }
+    }
+}
+
+fn run_on_model(map: &mut BTreeMap<u32, u32>, op: &Op) -> Answer {
+    let whole = |(key, value): (u32, u32)| pair((&key, &value));
+    match *op {
+        Op::Get(key) => map.get(&key).copied().map(u64::from),
+        Op::Insert(key, value) => map.insert(key, value).map(u64::from),
+        Op::Remove(key) => map.remove(&key).map(u64::from),
+        Op::Modify(key) => map.get_mut(&key).map(|value| {
+            *value = value.wrapping_add(1);
+            u64::from(*value)
+        }),
+        Op::GetOrInsert(key, value) => Some((*map.entry(key).or_insert(value)).into()),
+        Op::Len => Some(map.len() as u64),
+        Op::First => map.first_key_value().map(pair),
+        Op::Last => map.last_key_value().map(pair),
+        Op::PopFirst => map.pop_first().map(whole),
+        Op::PopLast => map.pop_last().map(whole),
+        Op::Sum(range, front) => digest(map.range(range), front),
+        Op::Fill(from, count, up) => {
+            let keys = keys_of(from, count, up);
+            Some(keys.filter(|key| map.insert(*key, *key).is_some()).count() as u64)
+        }
+        Op::Drain(from, count, step) => {
+            let keys = (from..from + count).step_by(step as usize);
+            Some(keys.filter(|key| map.remove(key).is_some()).count() as u64)
+        }
+        Op::Clear => {
+            map.clear();
+            None
+        }
+    }
+}
+
+fn contents(map: &Map, view: &impl Read) -> BTreeMap<u32, u32> {
+    let forwards: Vec<_> = map.iter(view).map(|(key, value)| (*key, *value)).collect();
+    assert!(forwards.is_sorted_by(|one, next| one.0 < next.0), "in order, none twice");
+    let mut backwards: Vec<_> = map.iter(view).rev().map(|(key, value)| (*key, *value)).collect();
+    backwards.reverse();
+    assert_eq!(forwards, backwards);
+    assert_eq!((map.len(view), map.is_empty(view)), (forwards.len(), forwards.is_empty()));
+    for (key, value) in &forwards {
+        assert_eq!(map.get(view, key), Some(value), "what is passed is found");
+    }
+    forwards.into_iter().collect()
+}
+
+/// Every other key, from far apart on.
+fn entries(size: u32) -> impl Iterator<Item = (u32, u32)> {
+    (0..size).map(|n| (n * 2 % KEYS, n))
+}
+
+const PAIR: Pair<Map, BTreeMap<u32, u32>, Op> = Pair {
+    make: |number| (entries(SIZES[number]).collect(), entries(SIZES[number]).collect()),
+    run,
+    run_on_model,
+};
+
+#[test]
+fn an_ordered_map_is_a_btree_map() {
+    for (number, size) in SIZES.iter().enumerate() {
+        let check = |program| {
+            let (map, model) = PAIR.alone(number, &program)?;
+            prop_assert_eq!(snapshot(|s| contents(&map, s)), model.clone());
+            prop_assert_eq!(atomically(|tx| contents(&map, tx)), model);
+            Ok(())
+        };
+        let outcome = runner(100).run(&program(op(), 30), check);
+        outcome.unwrap_or_else(|error| panic!("{size} keys: {error}"));
+    }
+}
+
+#[test]
+fn handlers_on_many_threads_see_a_serial_ordered_map() {
+    for (number, size) in SIZES.iter().enumerate() {
+        let check = |program| {
+            let (map, model) = PAIR.together(number, &program);
+            prop_assert_eq!(snapshot(|s| contents(&map, s)), model);
+            Ok(())
+        };
+        let outcome = runner(30).run(&program(op(), 80), check);
+        outcome.unwrap_or_else(|error| panic!("{size} keys: {error}"));
+    }
+}
+
+/// A map of ten leaves with twelve keys each, ten apart: 0, 10, ... 1190.
+fn spaced() -> TOrdMap<u64, u64> {
+    (0..120).map(|n| (n * 10, n)).collect()
+}
+
+fn inserts(map: &TOrdMap<u64, u64>, keys: &'static [u64]) -> impl Fn(&Transaction) + Sync {
+    let map = map.clone();
+    move |tx: &Transaction| {
+        for key in keys {
+            map.insert(tx, *key, 0);
+        }
+    }
+}
+
+/// How often a handler runs that reads something and then writes far from it.
+fn runs_reading<R>(
+    map: &TOrdMap<u64, u64>,
+    read: impl Fn(&Transaction) -> R,
+    beside: impl Fn(&Transaction) + Sync,
+) -> usize {
+    let reads_and_writes = |tx: &Transaction| {
+        read(tx);
+        map.insert(tx, 1_190, 1);
+    };
+    runs_beside(reads_and_writes, beside)
+}
+
+#[test]
+fn the_unit_of_conflicts_is_a_neighbourhood() {
+    let map = spaced();
+    let get = |key: u64| {
+        let map = map.clone();
+        move |tx: &Transaction| map.get(tx, &key).copied()
+    };
+    assert_eq!(runs_reading(&map, get(10), inserts(&map, &[10])), 2, "its value");
+    assert_eq!(runs_reading(&map, get(11), inserts(&map, &[11])), 2, "its absence");
+    assert_eq!(runs_reading(&map, get(500), inserts(&map, &[15])), 1, "a key far away");
+    // The leaf of 10 becomes two; the neighbours do not hear of it.
+    let split: &[u64] = &[1, 2, 3, 4, 5, 6];
+    assert_eq!(runs_reading(&map, get(500), inserts(&map, split)), 1);
+    assert_eq!(runs_reading(&map, get(110), inserts(&map, &[111, 112, 113, 114, 115, 116])), 2);
+    // Nor when leaves become one.
+    let removes = |tx: &Transaction| {
+        for n in 12..24 {
+            map.remove(tx, &(n * 10));
+        }
+    };
+    assert_eq!(runs_reading(&map, get(500), removes), 1);
+    assert_eq!(runs_reading(&map, get(130), inserts(&map, &[130])), 2, "gone, and come again");
+    assert_eq!(runs_reading(&map, get(500), |tx| map.clear(tx)), 2);
+    assert_eq!(snapshot(|s| map.iter(s).map(|(k, v)| (*k, *v)).collect::<Vec<_>>()), [(1190, 1)]);
+}
+
+#[test]
+fn a_range_is_read_with_its_gaps() {
+    let map = spaced();
+    let sum = |from: u64, to: u64| {
+        let map = map.clone();
+        move |tx: &Transaction| map.range(tx, from..to).map(|(key, _)| key).sum::<u64>()
+    };
+    assert_eq!(runs_reading(&map, sum(0, 400), inserts(&map, &[395])), 2, "a phantom at the end");
+    assert_eq!(runs_reading(&map, sum(55, 400), inserts(&map, &[55])), 2, "and at the beginning");
+    assert_eq!(runs_reading(&map, sum(201, 209), inserts(&map, &[205])), 2, "in an empty range");
+    assert_eq!(runs_reading(&map, sum(0, 400), inserts(&map, &[605])), 1, "far behind it");
+    assert_eq!(runs_reading(&map, sum(400, 600), inserts(&map, &[5])), 1, "far before it");
+    let first = |tx: &Transaction| map.first_key_value(tx).map(|(key, _)| *key);
+    assert_eq!(runs_reading(&map, first, inserts(&map, &[700])), 1, "the rest was not passed");
+    let last = |tx: &Transaction| map.range(tx, ..800).next_back().map(|(key, _)| *key);
+    assert_eq!(runs_reading(&map, last, inserts(&map, &[799])), 2);
+    assert_eq!(runs_reading(&map, last, inserts(&map, &[3])), 1);
+    let len = |tx: &Transaction| map.len(tx);
+    assert_eq!(runs_reading(&map, len, inserts(&map, &[4])), 2);
+    assert_eq!(runs_reading(&map, len, inserts(&map, &[4])), 1, "no new key");
+}
+
+#[test]
+fn insertions_far_apart_split_leaves_side_by_side() {
+    let map = spaced();
+    let splits = inserts(&map, &[1, 2, 3, 4, 5, 6]);
+    // Both change the node above: the one that comes later in the serial order runs again.
+    assert_eq!(runs_beside(&splits, inserts(&map, &[701, 702, 703, 704, 705, 706])), 2);
+    // Neither does; one new key in every leaf.
+    assert_eq!(runs_beside(inserts(&map, &[7]), inserts(&map, &[711])), 1);
+    let expected = snapshot(|s| map.keys(s).copied().collect::<Vec<_>>());
+    assert_eq!(expected.len(), 120 + 6 + 6 + 2);
+}
+
+#[test]
+fn what_is_no_range_is_refused_as_by_a_btree_map() {
+    let (map, model) = (spaced(), BTreeMap::from([(1_u64, 1_u64)]));
+    let refused = |range: (Bound<u64>, Bound<u64>)| {
+        let ours = catch_unwind(AssertUnwindSafe(|| snapshot(|s| map.range(s, range).count())));
+        let theirs = catch_unwind(AssertUnwindSafe(|| model.range(range).count()));
+        assert_eq!(ours.is_err(), theirs.is_err(), "{range:?}");
+        ours.is_err()
+    };
+    assert!(refused((Included(5), Included(4))) && refused((Excluded(5), Excluded(5))));
+    assert!(!refused((Included(5), Excluded(5))) && !refused((Excluded(5), Included(5))));
+    snapshot(|s| {
+        let mut range = map.range(s, 30..=50);
+        assert_eq!(range.next_back().map(|(key, _)| *key), Some(50));
+        assert_eq!(range.next().map(|(key, _)| *key), Some(30));
+        assert_eq!(range.next().map(|(key, _)| *key), Some(40));
+        assert!(range.next_back().is_none() && range.next().is_none());
+    });
+    assert_eq!(snapshot(|s| map.values(s).copied().sum::<u64>()), (0..120).sum::<u64>());
+}
+
+#[test]
+fn entries_of_an_ordered_map_are_dropped_once() {
+    let token = Arc::new(());
+    let map = TOrdMap::named("tokens");
+    for round in 0..40_u32 {
+        atomically(|tx| {
+            for key in 0..60 {
+                map.insert(tx, format!("{:03}", key * (round + 1) % 331), Arc::clone(&token));
+            }
+            for key in 0..40 {
+                map.remove(tx, format!("{:03}", key * (round + 3) % 331).as_str());
+            }
+        });
+    }
+    assert!(snapshot(|s| map.len(s)) > 100);
+    atomically(|tx| map.clear(tx));
+    assert_eq!(format!("{map:?}"), "TOrdMap { name: \"tokens\", .. }");
+    drop(map);
+    super::eventually(|| Arc::strong_count(&token) == 1);
+}
