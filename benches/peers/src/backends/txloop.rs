@@ -1,0 +1,133 @@
+//! txloop through its public interface: a `TVar` for each cell, or a grid of them.
+
+use crate::access::{Access, Backend, Job, Runs};
+use std::convert::Infallible;
+use txloop::{GridUnit, Snapshot, TGrid, TVar, Transaction, atomically, snapshot};
+
+/// A cell for each number.
+pub(crate) struct Txloop(Vec<TVar<i64>>);
+
+impl Backend for Txloop {
+    const NAME: &'static str = "txloop";
+    const LOOKS: bool = true;
+
+    fn new(values: &[i64]) -> Self {
+        Self(values.iter().copied().map(TVar::new).collect())
+    }
+
+    #[inline]
+    fn run<J: Job>(&self, job: &J) -> J::Answer {
+        let runs = Runs::default();
+        atomically(|tx| {
+            runs.begin();
+            let Ok(answer) = job.run(&mut Writing(&self.0, tx));
+            answer
+        })
+    }
+
+    #[inline]
+    fn look<J: Job>(&self, job: &J) -> J::Answer {
+        snapshot(|view| {
+            let Ok(answer) = job.run(&mut Reading(&self.0, view));
+            answer
+        })
+    }
+}
+
+struct Writing<'a>(&'a [TVar<i64>], &'a Transaction);
+
+impl Access for Writing<'_> {
+    type Stop = Infallible;
+
+    #[inline]
+    fn get(&mut self, cell: usize) -> Result<i64, Infallible> {
+        Ok(*self.1.get(&self.0[cell]))
+    }
+
+    #[inline]
+    fn set(&mut self, cell: usize, value: i64) -> Result<(), Infallible> {
+        self.1.set(&self.0[cell], value);
+        Ok(())
+    }
+}
+
+struct Reading<'a>(&'a [TVar<i64>], &'a Snapshot);
+
+impl Access for Reading<'_> {
+    type Stop = Infallible;
+
+    #[inline]
+    fn get(&mut self, cell: usize) -> Result<i64, Infallible> {
+        Ok(*self.1.get(&self.0[cell]))
+    }
+
+    fn set(&mut self, cell: usize, _: i64) -> Result<(), Infallible> {
+        unreachable!("a job that only reads writes cell {cell}")
+    }
+}
+
+/// The same numbers as the tiles of a square, each of which is a cell.
+pub(crate) struct TxloopGrid(TGrid<i64>);
+
+impl Backend for TxloopGrid {
+    const NAME: &'static str = "txloop-tgrid";
+    const LOOKS: bool = true;
+
+    fn new(values: &[i64]) -> Self {
+        let side = values.len().isqrt();
+        assert_eq!(side * side, values.len(), "the cells are not a square");
+        Self(TGrid::from_fn(GridUnit::Tile, (side, side), |(x, y)| values[y * side + x]))
+    }
+
+    #[inline]
+    fn run<J: Job>(&self, job: &J) -> J::Answer {
+        let runs = Runs::default();
+        atomically(|tx| {
+            runs.begin();
+            let Ok(answer) = job.run(&mut Tiles(&self.0, self.0.width(), tx));
+            answer
+        })
+    }
+
+    #[inline]
+    fn look<J: Job>(&self, job: &J) -> J::Answer {
+        snapshot(|view| {
+            let Ok(answer) = job.run(&mut ShownTiles(&self.0, self.0.width(), view));
+            answer
+        })
+    }
+}
+
+/// Grid, its width, and the view.
+struct Tiles<'a>(&'a TGrid<i64>, usize, &'a Transaction);
+
+impl Access for Tiles<'_> {
+    type Stop = Infallible;
+
+    #[inline]
+    fn get(&mut self, cell: usize) -> Result<i64, Infallible> {
+        Ok(*self.0.get(self.2, (cell % self.1, cell / self.1)))
+    }
+
+    #[inline]
+    fn set(&mut self, cell: usize, value: i64) -> Result<(), Infallible> {
+        self.0.set(self.2, (cell % self.1, cell / self.1), value);
+        Ok(())
+    }
+}
+
+/// Grid, its width, and the view.
+struct ShownTiles<'a>(&'a TGrid<i64>, usize, &'a Snapshot);
+
+impl Access for ShownTiles<'_> {
+    type Stop = Infallible;
+
+    #[inline]
+    fn get(&mut self, cell: usize) -> Result<i64, Infallible> {
+        Ok(*self.0.get(self.2, (cell % self.1, cell / self.1)))
+    }
+
+    fn set(&mut self, cell: usize, _: i64) -> Result<(), Infallible> {
+        unreachable!("a job that only reads writes cell {cell}")
+    }
+}
