@@ -10,7 +10,9 @@ mod access;
 mod backends;
 mod beside;
 mod cells;
+mod compute;
 mod contest;
+mod maps;
 mod random;
 mod report;
 mod timing;
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
         Ok(Some(bench)) => bench,
         Ok(None) => {
             println!("{USAGE}\n\nworkloads: {}", workloads::names().join(", "));
-            println!("backends: {}", backends::names().join(", "));
+            println!("backends: {}", workloads::backends().join(", "));
             return ExitCode::SUCCESS;
         }
         Err(text) => {
@@ -99,7 +101,7 @@ fn read_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Option<
     if let Some(name) = workloads.iter().find(|name| !known.iter().any(|w| begins(w, name))) {
         return Err(format!("no workload {name:?}; there are {}", known.join(", ")));
     }
-    let known = backends::names();
+    let known = workloads::backends();
     if let Some(name) = backends.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(format!("no backend {name:?}; there are {}", known.join(", ")));
     }
@@ -117,6 +119,7 @@ fn run(bench: &Bench) -> Result<(), String> {
     let mut rows = Vec::new();
     for group in &GROUPS {
         if group.workloads.iter().any(|workload| bench.wants(workload)) {
+            println!("\n== {}", group.title);
             let all = (group.measure)(bench);
             report::print(group, &all);
             rows.extend(all.iter().map(Row::of));

@@ -85,12 +85,20 @@ impl ScanRow {
 
 /// Prints the tables of a group.
 pub(crate) fn print(group: &Group, all: &[Series]) {
-    println!("\n== {}", group.title);
     for name in group.workloads {
         let of_it: Vec<&Series> = all.iter().filter(|series| series.workload == *name).collect();
         let Some(first) = of_it.first() else { continue };
         let of_scans = first.samples.iter().any(|sample| sample.scan.is_some());
-        println!("\n{}", if of_scans { SCANS } else { OPERATIONS });
+        println!();
+        if of_scans {
+            let [attempts, share] = ["attempts/scan", "of its own rate"];
+            scans(["workload", "backend", "scans/s", attempts, "torn", "writes/s", share]);
+        } else {
+            let [threads, aborts, plain] = ["threads", "aborts/op", "x plain"];
+            operations([
+                "workload", "backend", threads, "ns/op", "min", "max", "op/s", aborts, plain,
+            ]);
+        }
         for series in &of_it {
             let row = Row::of(series);
             match &row.scans {
@@ -102,41 +110,51 @@ pub(crate) fn print(group: &Group, all: &[Series]) {
     (group.notes)(all).iter().for_each(|line| println!("{line}"));
 }
 
-const OPERATIONS: &str = "workload         backend             threads      ns/op        min        \
-                          max      Mop/s  aborts/op  x plain";
-const SCANS: &str = "workload         backend              scans/s  attempts/scan     torn     \
-                     Mwrite/s  of its own rate";
-
-fn print_operations(row: &Row, over_plain: Option<f64>) {
+/// A line of a table of operations.
+fn operations(fields: [&str; 9]) {
+    let [workload, backend, threads, ns, min, max, rate, aborts, plain] = fields;
     println!(
-        "{:<16} {:<20}{:>7} {:>10} {:>10} {:>10} {:>10.3} {:>10} {:>8}",
-        row.workload,
-        row.backend,
-        row.threads,
-        shown(row.ns_per_op, 1),
-        shown(row.min, 1),
-        shown(row.max, 1),
-        row.ops_per_s / 1e6,
-        shown(row.aborts_per_op, 4),
-        shown(over_plain, 3),
+        "{workload:<16} {backend:<18} {threads:>7} {ns:>10} {min:>10} {max:>10} {rate:>10} \
+         {aborts:>10} {plain:>8}"
     );
 }
 
-fn print_scans(row: &Row, scans: &ScanRow) {
-    let attempts = match scans.attempts_per_scan {
-        Some(attempts) => format!("{attempts:.2}"),
-        None => format!("0 of {}", scans.attempts),
-    };
+/// A line of a table of scans.
+fn scans(fields: [&str; 7]) {
+    let [workload, backend, rate, attempts, torn, writes, share] = fields;
     println!(
-        "{:<16} {:<18}{:>10.0} {:>14} {:>8} {:>12.4} {:>16.3}",
+        "{workload:<16} {backend:<18} {rate:>10} {attempts:>14} {torn:>8} {writes:>10} {share:>16}"
+    );
+}
+
+fn print_operations(row: &Row, over_plain: Option<f64>) {
+    operations([
         row.workload,
         row.backend,
-        row.ops_per_s,
-        attempts,
-        scans.torn,
-        scans.writes_per_s / 1e6,
-        scans.writer_share,
-    );
+        &row.threads.to_string(),
+        &shown(row.ns_per_op, 1),
+        &shown(row.min, 1),
+        &shown(row.max, 1),
+        &si(row.ops_per_s),
+        &shown(row.aborts_per_op, 4),
+        &shown(over_plain, 3),
+    ]);
+}
+
+fn print_scans(row: &Row, found: &ScanRow) {
+    let attempts = match found.attempts_per_scan {
+        Some(attempts) => format!("{attempts:.2}"),
+        None => format!("0 of {}", found.attempts),
+    };
+    scans([
+        row.workload,
+        row.backend,
+        &si(row.ops_per_s),
+        &attempts,
+        &found.torn.to_string(),
+        &si(found.writes_per_s),
+        &format!("{:.3}", found.writer_share),
+    ]);
 }
 
 /// How many times as many operations as the plain loop on one thread, round by round.
@@ -144,6 +162,15 @@ fn over_plain(series: &Series, all: &[&Series]) -> Option<f64> {
     let plain = all.iter().find(|series| series.backend == PLAIN)?;
     let pairs = series.samples.iter().zip(&plain.samples);
     Some(spread(pairs.map(|(own, plain)| own.per_s / plain.per_s).collect())[0])
+}
+
+/// A rate, with a letter for thousands and millions.
+fn si(rate: f64) -> String {
+    match rate {
+        1e6.. => format!("{:.3}M", rate / 1e6),
+        1e3.. => format!("{:.2}k", rate / 1e3),
+        _ => format!("{rate:.1}"),
+    }
 }
 
 fn shown(value: Option<f64>, digits: usize) -> String {

@@ -14,7 +14,7 @@ mod xstm;
 
 use crate::access::Backend;
 
-pub(crate) use txloop::TxloopGrid;
+pub(crate) use txloop::{TxloopCounters, TxloopGrid};
 
 /// Something that can be done with any backend.
 pub(crate) trait Visitor {
@@ -43,7 +43,7 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
     visitor.shared::<tl2::Tl2>();
 }
 
-/// The names of all backends, also of those that take part in few workloads.
+/// The names of all that are made of cells, also of those that take part in few workloads.
 pub(crate) fn names() -> Vec<&'static str> {
     struct Names(Vec<&'static str>);
     impl Visitor for Names {
@@ -57,10 +57,7 @@ pub(crate) fn names() -> Vec<&'static str> {
     }
     let mut names = Names(Vec::new());
     visit_all(&mut names);
+    names.shared::<TxloopCounters>();
     names.shared::<TxloopGrid>();
-    names.0.extend(OTHERS);
     names.0
 }
-
-/// Backends of single workloads, which are not made of cells.
-const OTHERS: [&str; 1] = [crate::workloads::ATOMIC];

@@ -33,8 +33,7 @@ struct Cell {
 }
 
 /// The run has seen something that another thread changes.
-#[derive(Debug)]
-pub(crate) struct Conflict;
+struct Conflict;
 
 impl Cell {
     /// Value and version, if both belong together.

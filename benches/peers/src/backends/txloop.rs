@@ -1,8 +1,8 @@
-//! txloop through its public interface: a `TVar` for each cell, or a grid of them.
+//! txloop through its public interface: a `TVar` for each cell, a counter for each, or a grid.
 
 use crate::access::{Access, Backend, Job, Runs};
 use std::convert::Infallible;
-use txloop::{GridUnit, Snapshot, TGrid, TVar, Transaction, atomically, snapshot};
+use txloop::{GridUnit, Snapshot, TCounter, TGrid, TVar, Transaction, atomically, snapshot};
 
 /// A cell for each number.
 pub(crate) struct Txloop(Vec<TVar<i64>>);
@@ -63,6 +63,50 @@ impl Access for Reading<'_> {
 
     fn set(&mut self, cell: usize, _: i64) -> Result<(), Infallible> {
         unreachable!("a job that only reads writes cell {cell}")
+    }
+}
+
+/// A counter for each number: additions do not read.
+pub(crate) struct TxloopCounters(Vec<TCounter>);
+
+impl Backend for TxloopCounters {
+    const NAME: &'static str = "txloop-tcounter";
+
+    fn new(values: &[i64]) -> Self {
+        Self(values.iter().copied().map(TCounter::new).collect())
+    }
+
+    #[inline]
+    fn run<J: Job>(&self, job: &J) -> J::Answer {
+        let runs = Runs::default();
+        atomically(|tx| {
+            runs.begin();
+            let Ok(answer) = job.run(&mut Counting(&self.0, tx));
+            answer
+        })
+    }
+}
+
+struct Counting<'a>(&'a [TCounter], &'a Transaction);
+
+impl Access for Counting<'_> {
+    type Stop = Infallible;
+
+    #[inline]
+    fn get(&mut self, cell: usize) -> Result<i64, Infallible> {
+        Ok(self.0[cell].get(self.1))
+    }
+
+    #[inline]
+    fn set(&mut self, cell: usize, value: i64) -> Result<(), Infallible> {
+        self.0[cell].set(self.1, value);
+        Ok(())
+    }
+
+    #[inline]
+    fn add(&mut self, cell: usize, more: i64) -> Result<(), Infallible> {
+        self.0[cell].add(self.1, more);
+        Ok(())
     }
 }
 

@@ -1,4 +1,8 @@
-//! The crate xstm: TL2 over `Copy` values, reads without a log until something is written.
+//! The crate xstm: TL2 over `Copy` values, reads without a log until something is written. The
+//! first write makes the job run again, so there is an abort for each job that writes.
+//!
+//! It is quick also because it reads a value in the ordinary way while another thread may write it:
+//! a data race in Rust's terms.
 
 use crate::access::{Access, Backend, Job, Runs};
 use xstm::{Context, Stm, StmError, TVar, Transaction};

@@ -2,13 +2,13 @@
 
 use super::Group;
 use crate::{
-    access::{Access, Backend, Job},
+    access::{Access, Backend, Job, Paper},
     beside::Scans,
     cells::{Named, Workload},
     contest::{Bench, Series, take_turns},
     random::Random,
 };
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 /// The names of the transfers.
 pub(crate) const TRANSFERS: Group = Group {
@@ -82,22 +82,6 @@ impl Clerk {
     }
 }
 
-/// Accounts on paper.
-struct Paper(Vec<i64>);
-
-impl Access for Paper {
-    type Stop = Infallible;
-
-    fn get(&mut self, cell: usize) -> Result<i64, Infallible> {
-        Ok(self.0[cell])
-    }
-
-    fn set(&mut self, cell: usize, value: i64) -> Result<(), Infallible> {
-        self.0[cell] = value;
-        Ok(())
-    }
-}
-
 impl Workload for Bank {
     type State = Clerk;
 
@@ -123,8 +107,8 @@ impl Workload for Bank {
         if let [clerk] = clerks {
             let (mut again, mut paper) = (self.begin(0), Paper(before.to_vec()));
             while again.jobs < clerk.jobs {
-                let Ok(done) = again.next(self.accounts).run(&mut paper);
-                again.done += u64::from(done);
+                let transfer = again.next(self.accounts);
+                again.done += u64::from(paper.run(&transfer));
             }
             assert_eq!(clerk.done, again.done, "the number of transfers");
             assert_eq!(paper.0, after, "the accounts after one thread's transfers");

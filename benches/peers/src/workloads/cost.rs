@@ -155,7 +155,7 @@ fn measure(bench: &Bench) -> Vec<Series> {
     take_turns(bench.plan.with_window(bench.plan.window / SHORTER), entries)
 }
 
-/// The same costs in units of the addition, for the backends with a transaction's log.
+/// The same costs in units of the addition.
 fn in_additions(all: &[Series]) -> Vec<String> {
     let find = |workload: &str, backend: &str| {
         all.iter().find(|series| series.workload == workload && series.backend == backend)
@@ -181,8 +181,10 @@ fn in_additions(all: &[Series]) -> Vec<String> {
         "in uncontended additions      empty  snapshot  a read  a look  write1  write100"
             .to_owned(),
     ];
-    for backend in ["txloop", "stm-core", "fast-stm", "kovan-stm", "async-stm", "xstm", "tl2"] {
-        if all.iter().all(|series| series.backend != backend) {
+    let mut backends: Vec<&str> = all.iter().map(|series| series.backend).collect();
+    backends.dedup();
+    for (at, backend) in backends.iter().enumerate() {
+        if *backend == ATOMIC || backends[..at].contains(backend) {
             continue;
         }
         lines.push(format!(

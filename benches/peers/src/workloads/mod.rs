@@ -1,13 +1,21 @@
 //! The workloads, each in a file of its own, and what they are called.
 
 mod bank;
+mod claims;
 mod cost;
+mod counters;
+mod labyrinth;
+mod lookups;
+mod maze;
 mod reads;
+mod routes;
 mod scans;
+mod vacation;
 
-use crate::contest::{Bench, Series};
-
-pub(crate) use cost::ATOMIC;
+use crate::{
+    backends,
+    contest::{Bench, Series},
+};
 
 /// Workloads that are measured and shown together.
 pub(crate) struct Group {
@@ -22,10 +30,31 @@ pub(crate) struct Group {
 }
 
 /// All, in the order of the report.
-pub(crate) const GROUPS: [Group; 5] =
-    [cost::GROUP, reads::GROUP, bank::TRANSFERS, bank::AUDITS, scans::GROUP];
+pub(crate) const GROUPS: [Group; 10] = [
+    cost::GROUP,
+    reads::GROUP,
+    counters::GROUP,
+    bank::TRANSFERS,
+    bank::AUDITS,
+    lookups::GROUP,
+    scans::GROUP,
+    routes::GROUP,
+    vacation::GROUP,
+    labyrinth::GROUP,
+];
 
 /// The names of all workloads.
 pub(crate) fn names() -> Vec<&'static str> {
     GROUPS.iter().flat_map(|group| group.workloads).copied().collect()
+}
+
+/// The names of all backends, also of those that take part in one workload only.
+pub(crate) fn backends() -> Vec<&'static str> {
+    let mut names = backends::names();
+    for name in lookups::backends().chain([cost::ATOMIC]) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }

@@ -17,7 +17,9 @@ pub(crate) const GROUP: Group = Group {
     notes: |_| Vec::new(),
 };
 
+/// Cells to choose from.
 const CELLS: usize = 1_024;
+/// Cells that a job reads.
 const READS: usize = 10;
 
 /// Reads the cells at random.

@@ -17,6 +17,7 @@ pub(crate) const GROUP: Group = Group {
     notes: |_| Vec::new(),
 };
 
+/// Cells of a scan.
 const CELLS: usize = 1 << 16;
 /// Between these moves what is written, so that the total of all stays.
 const PAIR: (usize, usize) = (CELLS / 4, CELLS / 4 * 3);

@@ -1,0 +1,30 @@
+//! Work that uses no cells.
+
+use std::{hint::black_box, time::Instant};
+
+/// Steps of the calibration.
+const STEPS: u32 = 200_000;
+
+/// Every step (xorshift) needs the one before. Not inlined, so that all backends run the same
+/// machine code.
+#[inline(never)]
+pub(crate) fn compute(steps: u32) -> u64 {
+    let mut x = black_box(0x9E37_79B9_7F4A_7C15);
+    for _ in 0..steps {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+    }
+    x
+}
+
+/// Steps that take so long: from the shortest of several times, since others share the cores.
+pub(crate) fn steps(ns: f64) -> u32 {
+    let time = |_| {
+        let start = Instant::now();
+        black_box(compute(STEPS));
+        start.elapsed().as_nanos() as f64
+    };
+    let least = (0..20).map(time).fold(f64::INFINITY, f64::min);
+    (ns / least * f64::from(STEPS)).round() as u32
+}

@@ -1,0 +1,130 @@
+//! w7: routes through a maze. An operation searches one, claims its squares, and gives them back.
+
+use super::{
+    Group,
+    claims::{Claim, FREE, GiveBack, Route},
+    maze::{Maze, search},
+};
+use crate::{
+    access::{Access, Backend, Job},
+    backends::TxloopGrid,
+    cells::{Named, Workload},
+    contest::{Bench, Series, take_turns},
+    random::Random,
+};
+
+/// The names of w7.
+pub(crate) const GROUP: Group = Group {
+    title: "w7: search and claim a route (A*), as one transaction, or first one and then the other",
+    workloads: &["w7", "w7-search"],
+    measure,
+    notes: |_| Vec::new(),
+};
+
+/// Routes between random squares.
+struct Routes {
+    maze: Maze,
+    /// Whether search and claim are one transaction. Otherwise the search is one that only reads,
+    /// and the claim is tried afterwards: what txloop's `search_then` does for a web handler.
+    as_one: bool,
+}
+
+/// Searches a way.
+#[derive(Clone, Copy)]
+struct Search {
+    from: u32,
+    to: u32,
+}
+
+impl Job for Search {
+    type Answer = Option<Vec<u32>>;
+
+    fn run<A: Access>(&self, cells: &mut A) -> Result<Option<Vec<u32>>, A::Stop> {
+        search(cells, self.from, self.to)
+    }
+}
+
+/// Searches a way and claims it under a number.
+#[derive(Clone, Copy)]
+struct SearchAndClaim(Search, i64);
+
+impl Job for SearchAndClaim {
+    type Answer = Option<Vec<u32>>;
+
+    fn run<A: Access>(&self, cells: &mut A) -> Result<Option<Vec<u32>>, A::Stop> {
+        let way = self.0.run(cells)?;
+        for &square in way.iter().flatten() {
+            cells.set(square as usize, self.1)?;
+        }
+        Ok(way)
+    }
+}
+
+/// A thread: where it goes next, and what it found.
+struct Traveller {
+    random: Random,
+    number: i64,
+    journeys: u64,
+    found: u64,
+}
+
+impl Routes {
+    /// A route that is claimed, if there is a way.
+    fn claimed<B: Backend>(&self, cells: &B, search: Search, number: i64) -> Option<Route> {
+        if self.as_one {
+            let way = cells.run(&SearchAndClaim(search, number))?;
+            return Some(Route { cells: way.into(), number });
+        }
+        loop {
+            let route = Route { cells: cells.look(&search)?.into(), number };
+            let claim = Claim(route);
+            if cells.run(&claim) {
+                return Some(claim.0);
+            }
+        }
+    }
+}
+
+impl Workload for Routes {
+    type State = Traveller;
+
+    fn values(&self) -> Vec<i64> {
+        self.maze.values.clone()
+    }
+
+    fn begin(&self, thread: usize) -> Traveller {
+        let number = FREE + 1 + thread as i64;
+        Traveller { random: Random::of_thread(thread), number, journeys: 0, found: 0 }
+    }
+
+    fn step<B: Backend>(&self, cells: &B, traveller: &mut Traveller) {
+        let open = &self.maze.open;
+        let [from, to] = [(); 2].map(|()| open[traveller.random.below(open.len())]);
+        traveller.journeys += 1;
+        let Some(route) = self.claimed(cells, Search { from, to }, traveller.number) else {
+            return;
+        };
+        assert!(self.maze.is_way(&route.cells, from, to), "not a way from {from} to {to}");
+        traveller.found += 1;
+        assert_eq!(cells.run(&GiveBack(route)), 0, "squares were claimed by two");
+    }
+
+    fn check(&self, _: &[i64], after: &[i64], travellers: &[Traveller]) {
+        assert_eq!(after, self.maze.values, "a square that is still claimed, or a lost wall");
+        if let [traveller] = travellers {
+            // Nobody was in its way.
+            assert_eq!(traveller.found, traveller.journeys, "a way was not found");
+        }
+    }
+}
+
+fn measure(bench: &Bench) -> Vec<Series> {
+    let mut series = Vec::new();
+    for (name, as_one) in [("w7", true), ("w7-search", false)] {
+        let named = Named::new(name, Routes { maze: Maze::new(), as_one });
+        let mut entries = named.entries(bench);
+        entries.extend(named.entries_of::<TxloopGrid>(bench));
+        series.extend(take_turns(bench.plan, entries));
+    }
+    series
+}
