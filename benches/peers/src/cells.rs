@@ -20,7 +20,13 @@ pub(crate) trait Workload: Sync {
     /// the operations are.
     fn begin(&self, thread: usize) -> Self::State;
 
-    /// One operation.
+    /// Operations in a step. A window has only whole steps, so that operations that take unequally
+    /// long are always the same ones.
+    fn ops(&self) -> u64 {
+        1
+    }
+
+    /// Does them.
     fn step<B: Backend>(&self, cells: &B, state: &mut Self::State);
 
     /// Ends what a thread has begun. Not timed.
@@ -129,6 +135,10 @@ pub(crate) struct Worker<'a, W: Workload, B> {
 }
 
 impl<W: Workload, B: Backend> Hand for Worker<'_, W, B> {
+    fn ops(&self) -> u64 {
+        self.workload.ops()
+    }
+
     #[inline]
     fn step(&mut self) {
         // Nothing is known of the cells from one operation to the next.

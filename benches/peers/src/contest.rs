@@ -145,3 +145,23 @@ pub(crate) fn spread(mut values: Vec<f64>) -> [f64; 3] {
     };
     [median, values[0], values[values.len() - 1]]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_spreads() {
+        for (workload, name, expected) in [
+            ("w4-10", "w4-10", true),
+            ("w4-10", "w4", true),
+            ("w4-100", "w4-10", false),
+            ("w4-audit-10", "w4-audit", true),
+            ("w4", "w4-10", false),
+        ] {
+            assert_eq!(begins(workload, name), expected, "{workload} {name}");
+        }
+        assert_eq!(spread(vec![4.0, 1.0, 2.0, 3.0]), [2.5, 1.0, 4.0]);
+        assert_eq!(spread(vec![f64::INFINITY, 1.0, 2.0]), [2.0, 1.0, f64::INFINITY]);
+    }
+}

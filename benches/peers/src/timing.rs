@@ -18,7 +18,12 @@ const WARM_UP: u32 = 10;
 
 /// What one thread does, operation after operation.
 pub(crate) trait Hand {
-    /// One operation.
+    /// Operations in a step.
+    fn ops(&self) -> u64 {
+        1
+    }
+
+    /// Does them.
     fn step(&mut self);
 }
 
@@ -92,15 +97,24 @@ pub(crate) fn beside(
             }
         });
         let writing = scope.spawn(move || {
+            let _over = SetAtEnd(over);
             start.wait();
-            let writes = flat_out(window, writing);
-            over.store(true, Ordering::Relaxed);
-            writes
+            flat_out(window, writing)
         });
         let ((ops, aborts), writes) = (joined(scanning), joined(writing));
         (ops, aborts, writes)
     });
     Beside { scans: Pace { ops, ns: writes.ns, aborts }, writes }
+}
+
+/// Sets a flag when it is dropped, also by a panic.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        // Relaxed: it promises nothing about what else was written.
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
@@ -110,16 +124,16 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 /// Works until the window is over.
 fn flat_out(window: Duration, hand: &mut impl Hand) -> Pace {
     let (start, aborts) = (Instant::now(), access::aborts());
-    let (mut ops, mut portion) = (0, 1);
+    let (mut steps, mut portion) = (0, 1);
     let mut before = Duration::ZERO;
     loop {
         for _ in 0..portion {
             hand.step();
         }
-        ops += portion;
+        steps += portion;
         let now = start.elapsed();
         if now >= window {
-            let ns = now.as_nanos() as f64;
+            let (ops, ns) = (steps * hand.ops(), now.as_nanos() as f64);
             return Pace { ops, ns, aborts: access::aborts() - aborts };
         }
         if now - before < PORTION {

@@ -4,6 +4,8 @@ mod actor;
 mod arc_swap;
 mod async_stm;
 mod fast_stm;
+#[cfg(test)]
+mod faulty;
 mod kovan;
 mod locks;
 mod plain;
@@ -41,6 +43,11 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
     visitor.shared::<async_stm::AsyncStm>();
     visitor.shared::<xstm::Xstm>();
     visitor.shared::<tl2::Tl2>();
+    #[cfg(test)]
+    {
+        visitor.shared::<faulty::LostWrites>();
+        visitor.shared::<faulty::WrongReads>();
+    }
 }
 
 /// The names of all that are made of cells, also of those that take part in few workloads.

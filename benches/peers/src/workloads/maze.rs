@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Columns, and rows.
-pub(crate) const SIDE: usize = 192;
+pub(crate) const SIDE: usize = 224;
 /// One square in so many is a wall.
 const WALLS: usize = 4;
 /// What the cell of a wall holds.

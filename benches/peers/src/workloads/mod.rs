@@ -10,6 +10,8 @@ mod maze;
 mod reads;
 mod routes;
 mod scans;
+#[cfg(test)]
+mod tests;
 mod vacation;
 
 use crate::{

@@ -181,11 +181,10 @@ impl Clerk {
 
     fn next(&mut self) -> Order {
         self.orders += 1;
-        let chance = self.random.below(200);
-        if chance < 2 * RESERVATIONS {
+        if self.random.below(100) < RESERVATIONS {
             let items = array::from_fn(|_| self.item());
             Order::Reserve { customer: self.random.below(CUSTOMERS * RANGE / 100), items }
-        } else if chance % 2 == 0 {
+        } else if self.random.below(2) == 0 {
             Order::Cancel { customer: self.random.below(CUSTOMERS * RANGE / 100) }
         } else {
             let items = array::from_fn(|_| (self.item(), self.random.below(2) == 0));
