@@ -3,6 +3,8 @@
 //! txloop beside other STM crates, locks, maps and a plain loop, on the same operations. Absolute
 //! times depend on the machine and on its other load, so the backends of a workload take turns,
 //! round by round, and what counts is the ratio. Every turn is checked; a wrong result is a panic.
+//! Each group of workloads has a process of its own: memory that an earlier one has used and given
+//! back in disorder would make a later one slower, and not all backends alike.
 //!
 //! The rows go to `target/bench/stm.json` of the repository, without those of earlier runs.
 
@@ -19,11 +21,10 @@ mod timing;
 mod workloads;
 
 use contest::{Bench, Plan, begins};
-use report::Row;
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode},
     thread,
     time::Duration,
 };
@@ -41,6 +42,7 @@ usage: peers stm [FLAGS]
   --only NAMES      only these workloads, separated by commas; a name stands
                     also for those that go on after it with a dash
   --backends NAMES  only these backends, separated by commas
+  --rows FILE       measure in this one process, and write the rows to FILE
   --help            this text";
 
 const FULL: Plan = Plan { rounds: 5, window: Duration::from_millis(100) };
@@ -49,9 +51,17 @@ const QUICK: Plan = Plan { rounds: 1, window: Duration::from_millis(20) };
 /// Relative to the root of the repository.
 const FILE: &str = "target/bench/stm.json";
 
+/// What the command line asks for.
+struct Order {
+    quick: bool,
+    bench: Bench,
+    /// Where the rows go, if this process is to measure.
+    rows: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
-    let bench = match read_arguments(env::args().skip(1)) {
-        Ok(Some(bench)) => bench,
+    let order = match read_arguments(env::args().skip(1)) {
+        Ok(Some(order)) => order,
         Ok(None) => {
             println!("{USAGE}\n\nworkloads: {}", workloads::names().join(", "));
             println!("backends: {}", workloads::backends().join(", "));
@@ -62,7 +72,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&bench) {
+    let done = match &order.rows {
+        Some(file) => measure(&order.bench, file),
+        None => measure_apart(&order),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
             eprintln!("{text}");
@@ -72,24 +86,24 @@ fn main() -> ExitCode {
 }
 
 /// Reads the command line; `None` if help was asked for.
-fn read_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Option<Bench>, String> {
-    let (mut workloads, mut backends) = (Vec::new(), Vec::new());
-    let (mut plan, mut command) = (FULL, false);
+fn read_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Option<Order>, String> {
+    let (mut workloads, mut backends, mut rows) = (Vec::new(), Vec::new(), None);
+    let (mut quick, mut command) = (false, false);
     while let Some(argument) = arguments.next() {
         let (flag, value) = match argument.split_once('=') {
             Some((flag, value)) => (flag, Some(value.to_owned())),
             None => (argument.as_str(), None),
         };
-        let mut names = |flag: &str| {
-            let value = value.clone().or_else(|| arguments.next());
-            let value = value.ok_or_else(|| format!("flag {flag} needs a value"))?;
-            Ok::<_, String>(value.split(',').map(str::to_owned).collect::<Vec<_>>())
+        let mut text = |flag: &str| {
+            let text = value.clone().or_else(|| arguments.next());
+            text.ok_or_else(|| format!("flag {flag} needs a value"))
         };
         match flag {
-            "--only" => workloads.extend(names(flag)?),
-            "--backends" => backends.extend(names(flag)?),
+            "--only" => workloads.extend(text(flag)?.split(',').map(str::to_owned)),
+            "--backends" => backends.extend(text(flag)?.split(',').map(str::to_owned)),
+            "--rows" => rows = Some(text(flag)?.into()),
             "stm" if value.is_none() => command = true,
-            "--quick" if value.is_none() => plan = QUICK,
+            "--quick" if value.is_none() => quick = true,
             "--help" if value.is_none() => return Ok(None),
             _ => return Err(format!("unknown argument {argument:?} (--help lists the flags)")),
         }
@@ -105,28 +119,59 @@ fn read_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Option<
     if let Some(name) = backends.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(format!("no backend {name:?}; there are {}", known.join(", ")));
     }
-    Ok(Some(Bench { plan, workloads, backends }))
+    let plan = if quick { QUICK } else { FULL };
+    Ok(Some(Order { quick, bench: Bench { plan, workloads, backends }, rows }))
 }
 
-/// Measures and reports.
-fn run(bench: &Bench) -> Result<(), String> {
-    println!(
-        "{} cores; {} round(s), turns of {:?} or thereabouts",
-        thread::available_parallelism().map_or(0, usize::from),
-        bench.plan.rounds,
-        bench.plan.window
-    );
+/// Measures in this process.
+fn measure(bench: &Bench, file: &Path) -> Result<(), String> {
     let mut rows = Vec::new();
     for group in &GROUPS {
         if group.workloads.iter().any(|workload| bench.wants(workload)) {
             println!("\n== {}", group.title);
             let all = (group.measure)(bench);
             report::print(group, &all);
-            rows.extend(all.iter().map(Row::of));
+            rows.extend(all.iter().map(report::row));
         }
     }
+    report::write(file, &rows)
+}
+
+/// Has each group measured by a process of its own, and puts their rows together.
+fn measure_apart(order: &Order) -> Result<(), String> {
+    let Order { quick, bench, .. } = order;
+    println!(
+        "{} cores; {} round(s), turns of {:?} or thereabouts",
+        thread::available_parallelism().map_or(0, usize::from),
+        bench.plan.rounds,
+        bench.plan.window
+    );
     let file = root()?.join(FILE);
-    report::write(&file, &rows).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+    let part = file.with_extension("part.json");
+    let mut rows = Vec::new();
+    for group in &GROUPS {
+        let wanted = |workload: &&str| bench.wants(workload);
+        let workloads: Vec<&str> = group.workloads.iter().copied().filter(wanted).collect();
+        if workloads.is_empty() {
+            continue;
+        }
+        let program = env::current_exe().map_err(|e| format!("cannot find this program: {e}"))?;
+        let mut program = Command::new(program);
+        program.args(["stm", "--only", &workloads.join(","), "--rows"]).arg(&part);
+        if !bench.backends.is_empty() {
+            program.args(["--backends", &bench.backends.join(",")]);
+        }
+        if *quick {
+            program.arg("--quick");
+        }
+        let status = program.status().map_err(|e| format!("cannot start a process: {e}"))?;
+        if !status.success() {
+            return Err(format!("{}: {status}", workloads.join(", ")));
+        }
+        rows.extend(report::read(&part)?);
+    }
+    report::write(&file, &rows)?;
+    let _ = fs::remove_file(part);
     println!("\n{} rows in {FILE}", rows.len());
     Ok(())
 }

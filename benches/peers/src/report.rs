@@ -5,14 +5,14 @@ use crate::{
     workloads::Group,
 };
 use serde::Serialize;
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
 /// The backend that the others are compared with, on one thread.
 const PLAIN: &str = "plain";
 
 /// A figure: the median of the rounds. What cannot be said, since nothing ended, is null.
 #[derive(Debug, Serialize)]
-pub(crate) struct Row {
+struct Row {
     workload: &'static str,
     backend: &'static str,
     threads: usize,
@@ -45,7 +45,7 @@ struct ScanRow {
 
 impl Row {
     /// The row of a series.
-    pub(crate) fn of(series: &Series) -> Self {
+    fn of(series: &Series) -> Self {
         let samples = &series.samples;
         let spread_of = |value: fn(&Sample) -> f64| spread(samples.iter().map(value).collect());
         let [ns, min, max] = spread_of(|sample| sample.ns_per_op).map(finite);
@@ -186,11 +186,22 @@ fn finite(value: f64) -> Option<f64> {
     value.is_finite().then(|| rounded(value))
 }
 
-/// Replaces the file by these rows, one on a line.
-pub(crate) fn write(file: &Path, rows: &[Row]) -> io::Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-    fs::write(file, format!("[\n{}\n]\n", lines.join(",\n")))
+/// A series as a line of JSON.
+pub(crate) fn row(series: &Series) -> String {
+    serde_json::to_string(&Row::of(series)).expect("numbers and names")
+}
+
+/// Replaces the file by these rows.
+pub(crate) fn write(file: &Path, rows: &[String]) -> Result<(), String> {
+    let failed = |e| format!("cannot write {}: {e}", file.display());
+    file.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
+    fs::write(file, format!("[\n{}\n]\n", rows.join(",\n"))).map_err(failed)
+}
+
+/// The rows of a file that [`write`] wrote.
+pub(crate) fn read(file: &Path) -> Result<Vec<String>, String> {
+    let failed = |e| format!("cannot read {}: {e}", file.display());
+    let text = fs::read_to_string(file).map_err(failed)?;
+    let rows = text.lines().filter(|line| line.starts_with('{'));
+    Ok(rows.map(|line| line.trim_end_matches(',').to_owned()).collect())
 }
