@@ -128,7 +128,11 @@ fn measure(bench: &Bench, file: &Path) -> Result<(), String> {
     let mut rows = Vec::new();
     for group in &GROUPS {
         if group.workloads.iter().any(|workload| bench.wants(workload)) {
+            let [median, min, max] = compute::ceiling(bench.plan);
             println!("\n== {}", group.title);
+            println!(
+                "now two threads that share nothing: {median:.2} x one ({min:.2} to {max:.2})"
+            );
             let all = (group.measure)(bench);
             report::print(group, &all);
             rows.extend(all.iter().map(report::row));
