@@ -52,6 +52,8 @@ impl Job for Total {
 }
 
 /// The thread that scans.
+// Threads stand side by side in memory: no two of them may write one cache line.
+#[repr(align(128))]
 struct Scanner<'a, B> {
     cells: &'a B,
     job: Total,
@@ -65,6 +67,8 @@ impl<B: Backend> Hand for Scanner<'_, B> {
 }
 
 /// A thread that keeps to a pace.
+// Threads stand side by side in memory: no two of them may write one cache line.
+#[repr(align(128))]
 struct Paced<H> {
     hand: H,
     every: Duration,

@@ -125,6 +125,8 @@ impl<W: Workload> Visitor for Lineup<'_, '_, W> {
 }
 
 /// A thread of a workload on a backend.
+// Threads stand side by side in memory: no two of them may write one cache line.
+#[repr(align(128))]
 pub(crate) struct Worker<'a, W: Workload, B> {
     /// What it does.
     pub(crate) workload: &'a W,

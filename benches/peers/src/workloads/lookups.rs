@@ -61,6 +61,8 @@ fn stream(thread: usize) -> Vec<Op> {
 }
 
 /// A thread: what it does, and what it changed.
+// Threads stand side by side in memory: no two of them may write one cache line.
+#[repr(align(128))]
 struct User<'a, M> {
     map: &'a M,
     ops: &'a [Op],
