@@ -80,6 +80,10 @@ macro_rules! per_thread {
     };
 }
 
+/// A number that is shared and that only its owner changes: no part of a protocol, so the models do
+/// not look at it.
+pub(crate) type Owned = std::sync::atomic::AtomicU64;
+
 pub(crate) use {const_fn, fault, global, per_thread, point};
 
 #[cfg(loom)]

@@ -11,6 +11,8 @@ pub(super) struct Active {
     /// The lowest end of a range: every snapshot from here up counts. `u64::MAX` when none is
     /// announced.
     range: u64,
+    /// The oldest snapshot at which a view began that has moved on since; `u64::MAX` if none has.
+    kept: u64,
     /// The slots under which somebody walks a chain.
     walking: Vec<usize>,
 }
@@ -18,7 +20,7 @@ pub(super) struct Active {
 impl Active {
     crate::sync::const_fn! {
         pub(super) fn new() -> Self {
-            Self { exact: Vec::new(), range: u64::MAX, walking: Vec::new() }
+            Self { exact: Vec::new(), range: u64::MAX, kept: u64::MAX, walking: Vec::new() }
         }
     }
 
@@ -26,6 +28,7 @@ impl Active {
     pub(super) fn clear(&mut self) {
         self.exact.clear();
         self.range = u64::MAX;
+        self.kept = u64::MAX;
         self.walking.clear();
     }
 
@@ -34,6 +37,7 @@ impl Active {
         if seen.walking {
             self.walking.push(seen.slot);
         }
+        self.kept = self.kept.min(seen.kept);
         // IDLE first: it has the bit of a range, too.
         if seen.announced == IDLE {
         } else if seen.announced & RANGE == 0 {
@@ -56,9 +60,10 @@ impl Active {
         }
     }
 
-    /// The oldest snapshot that may be active; `u64::MAX` when none is.
+    /// The oldest snapshot that may be active, or at which an active view began; `u64::MAX` when
+    /// none is.
     pub(super) fn oldest(&self) -> u64 {
-        self.exact.first().copied().unwrap_or(u64::MAX).min(self.range)
+        self.exact.first().copied().unwrap_or(u64::MAX).min(self.range).min(self.kept)
     }
 
     /// Whether a version that was the newest from `from` until before `until` may be seen.

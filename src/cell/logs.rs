@@ -103,6 +103,14 @@ impl ReadLog {
         }
     }
 
+    /// Whether every read cell still has the version seen at `snapshot` (R5), in the state that the
+    /// caller has just come upon.
+    pub(crate) fn are_unchanged_since(&self, snapshot: u64) -> bool {
+        // SAFETY: as in `push`.
+        let reads = unsafe { &*self.reads() };
+        reads.cells.iter().all(|cell| cell.version() <= snapshot)
+    }
+
     /// Forgets all.
     #[inline]
     pub(crate) fn clear(&mut self) {

@@ -189,6 +189,14 @@ impl<T: Send + Sync + 'static> CellOf<'_, T> {
         self.0
     }
 
+    /// The newest value, if that is the one that `view` sees (R1, R2, R4).
+    #[inline(always)]
+    pub(crate) fn read_newest(self, view: &Announcement) -> Option<&T> {
+        let node = newest_if_visible(self.0.header(), view)?;
+        // SAFETY: as in `read_at`.
+        Some(unsafe { value_of(node) })
+    }
+
     /// The value that `view` sees (R1-R4): wait-free, and two loads when the newest version is the
     /// visible one.
     #[inline(always)]
@@ -203,15 +211,20 @@ impl<T: Send + Sync + 'static> CellOf<'_, T> {
 /// The version that a view sees (R1-R3).
 #[inline(always)]
 fn visible(header: &Header, view: &Announcement) -> *mut VersionHeader {
+    match newest_if_visible(header, view) {
+        Some(head) => head,
+        None => walk(header, view),
+    }
+}
+
+/// The newest version, if a view sees it (R1, R2).
+#[inline(always)]
+fn newest_if_visible(header: &Header, view: &Announcement) -> Option<*mut VersionHeader> {
     // (R1) Acquire: if this is a version, the cell's number that goes with it is seen below.
     let head = header.head.load(Ordering::Acquire);
     point!(Read);
     // (R2) Relaxed: ordered after R1 by its Acquire.
-    if header.version.load(Ordering::Relaxed) <= view.snapshot() {
-        head
-    } else {
-        walk(header, view)
-    }
+    (header.version.load(Ordering::Relaxed) <= view.snapshot()).then_some(head)
 }
 
 /// The slow half of a read (R3): the newest version that the view sees.

@@ -12,7 +12,8 @@
 #![expect(unsafe_code, reason = "slot ownership: one of the five files of the cell module")]
 
 use crate::sync::{
-    AtomicPtr, AtomicU32, AtomicU64, LocalKey, Ordering, UnsafeCell, const_fn, fault, fence, point,
+    AtomicPtr, AtomicU32, AtomicU64, LocalKey, Ordering, Owned, UnsafeCell, const_fn, fault, fence,
+    point,
 };
 use crossbeam_utils::CachePadded;
 use std::{
@@ -53,6 +54,9 @@ struct Block {
 struct Words {
     /// [`IDLE`], a snapshot, or a lower end with [`RANGE`].
     announced: AtomicU64,
+    /// The snapshot at which the view began, if it has moved on since; else [`IDLE`]. No cell is
+    /// freed that was alive there.
+    kept: AtomicU64,
     /// How many threads walk a chain under this slot now: a snapshot may be shared by several.
     walkers: AtomicU32,
     /// Where it is in its block.
@@ -68,6 +72,8 @@ pub(crate) struct Sighting {
     pub(crate) slot: usize,
     /// What it announces, possibly [`IDLE`].
     pub(crate) announced: u64,
+    /// Where its view began, if it has moved on since; else [`IDLE`].
+    pub(crate) kept: u64,
     /// Whether somebody walks a chain under it.
     pub(crate) walking: bool,
 }
@@ -101,6 +107,7 @@ impl Registry {
             words: std::array::from_fn(|bit| {
                 CachePadded::new(Words {
                     announced: AtomicU64::new(IDLE),
+                    kept: AtomicU64::new(IDLE),
                     walkers: AtomicU32::new(0),
                     bit: bit as u32,
                     block: OnceLock::new(),
@@ -163,6 +170,8 @@ impl Registry {
                 each(Sighting {
                     slot: index * SLOTS_PER_BLOCK + bit,
                     announced: words.announced.load(Ordering::Acquire),
+                    // After it: who announces a later snapshot has stored this before.
+                    kept: words.kept.load(Ordering::Acquire),
                     walking: words.walkers.load(Ordering::Acquire) != 0,
                 });
             }
@@ -193,7 +202,7 @@ impl Slot {
         point!(Begin);
         // (B5)
         self.words.announced.store(snapshot, Ordering::Release);
-        Announcement { slot: self, snapshot }
+        Announcement { slot: self, snapshot: Owned::new(snapshot), first: snapshot }
     }
 }
 
@@ -217,14 +226,40 @@ impl fmt::Debug for Slot {
 #[derive(Debug)]
 pub(crate) struct Announcement {
     slot: Slot,
-    snapshot: u64,
+    /// Read by all threads that share the view; moved by the only one of a transaction.
+    snapshot: Owned,
+    /// Where it began.
+    first: u64,
 }
 
 impl Announcement {
     /// The version that this view sees.
     #[inline(always)]
     pub(crate) fn snapshot(&self) -> u64 {
-        self.snapshot
+        // Relaxed: changed by the thread alone that reads it.
+        self.snapshot.load(Ordering::Relaxed)
+    }
+
+    /// Moves the view on to the newest state, if `unchanged` says that there all that was read is
+    /// as it was (R5). Until that is known, both are announced.
+    pub(crate) fn advance(&self, watermark: &AtomicU64, unchanged: impl FnOnce() -> bool) -> bool {
+        let (from, announced) = (self.snapshot(), &self.slot.words.announced);
+        announced.store(from | RANGE, Ordering::Release);
+        point!(Begin);
+        // As (B3): either a scan sees the range, or the load below sees the watermark of that scan.
+        fence(Ordering::SeqCst);
+        // As (B4): whatever was linked up to here is seen by `unchanged`.
+        let to = watermark.load(Ordering::Acquire);
+        point!(Begin);
+        let moves = to != from && unchanged();
+        if moves {
+            // What was read may be in cells that were dropped since.
+            self.slot.words.kept.store(self.first, Ordering::Release);
+        }
+        let snapshot = if moves { to } else { from };
+        self.snapshot.store(snapshot, Ordering::Relaxed);
+        announced.store(snapshot, Ordering::Release);
+        moves
     }
 
     /// Walks a chain (R3): what is linked when `walk` begins is not freed before it ends.
@@ -243,24 +278,35 @@ impl Announcement {
     /// A second view of the same snapshot in a slot of its own. Exact from the start, because
     /// `self` protects the snapshot until the new announcement stands.
     pub(crate) fn again(&self, slot: Slot) -> Announcement {
-        slot.words.announced.store(self.snapshot, Ordering::Release);
-        Announcement { slot, snapshot: self.snapshot }
+        let snapshot = self.snapshot();
+        slot.words.announced.store(snapshot, Ordering::Release);
+        Announcement { slot, snapshot: Owned::new(snapshot), first: snapshot }
     }
 
     /// Ends the view (B6). Release: the reads made under it happen before whatever a scan that
     /// sees this frees.
     #[inline]
     pub(crate) fn end(self) -> Slot {
-        self.slot.words.announced.store(IDLE, Ordering::Release);
+        self.retract();
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped, so the slot is moved out exactly once.
         unsafe { ptr::read(&this.slot) }
     }
 }
 
+impl Announcement {
+    #[inline]
+    fn retract(&self) {
+        self.slot.words.announced.store(IDLE, Ordering::Release);
+        if self.snapshot() != self.first {
+            self.slot.words.kept.store(IDLE, Ordering::Release);
+        }
+    }
+}
+
 impl Drop for Announcement {
     fn drop(&mut self) {
-        self.slot.words.announced.store(IDLE, Ordering::Release);
+        self.retract();
     }
 }
 

@@ -171,6 +171,11 @@ impl Store {
         slot.announce(&self.watermark)
     }
 
+    /// Moves a view on, see [`Announcement::advance`].
+    pub(crate) fn advance(&self, view: &Announcement, unchanged: impl FnOnce() -> bool) -> bool {
+        view.advance(&self.watermark, unchanged)
+    }
+
     /// The newest committed version.
     pub(crate) fn watermark(&self) -> u64 {
         self.watermark.load(Ordering::Acquire)

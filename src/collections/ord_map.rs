@@ -30,9 +30,10 @@ use walk::Walk;
 /// # Cost
 /// [`TOrdMap::get`], [`TOrdMap::insert`], [`TOrdMap::remove`], [`TOrdMap::modify`],
 /// [`TOrdMap::first_key_value`], [`TOrdMap::last_key_value`]: O(log n), one read of a cell
-/// remembered; a write clones the keys and values of a leaf, sixteen at most, so what is large belongs in an
-/// `Arc`. [`TOrdMap::range`]: the same for its beginning, then O(1) for each key; [`TOrdMap::len`]:
-/// O(1); [`TOrdMap::clear`]: O(n). For each leaf there are about 150 bytes beside keys and values.
+/// remembered; a write clones the keys and values of a leaf, sixteen at most, so what is large
+/// belongs in an `Arc`. [`TOrdMap::range`]: the same for its beginning, then O(1) for each key;
+/// [`TOrdMap::len`]: O(1); [`TOrdMap::clear`]: O(n). For each leaf there are about 150 bytes beside
+/// keys and values.
 ///
 /// # Flooding
 /// The tree stays balanced whatever keys clients choose.

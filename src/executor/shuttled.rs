@@ -11,6 +11,7 @@ use super::{
     lane::Laned,
     ledger::Ledger,
     series::{Batch, Series},
+    twice::Twice,
 };
 use crate::sync::{
     Arc, AtomicUsize, Mutex, Ordering, Parker,
@@ -195,7 +196,15 @@ fn whoever_sleeps_hears_of_what_is_pushed() {
         let parkers: Vec<_> = (0..1 + below(2)).map(|_| Parker::new()).collect();
         let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
         let (ledger, pushes) = (Ledger::new(None, 3), 2 + below(2));
-        let core = Core::new(2, Order::Commit, Limits::default(), [0; 32], unparkers, ledger);
+        let core = Core::new(
+            2,
+            Order::Commit,
+            Limits::default(),
+            [0; 32],
+            unparkers,
+            ledger,
+            Twice::new(false),
+        );
         let left = Arc::new(AtomicUsize::new(pushes));
         let workers = parkers.into_iter().enumerate().map(|(index, parker)| {
             let (core, left) = (Arc::clone(&core), Arc::clone(&left));

@@ -119,6 +119,13 @@ impl Attempt {
         self.wrote_nothing() && self.logs.outbox.is_empty()
     }
 
+    /// Moves its snapshot on to the newest state, if nothing that it read was written since (R5).
+    /// Nothing that was read without being logged may be in use.
+    pub(crate) fn catch_up(&self) -> bool {
+        let (reads, snapshot) = (&self.logs.reads, self.view.snapshot());
+        STORE.advance(&self.view, || reads.are_unchanged_since(snapshot))
+    }
+
     /// Throws away what it wrote and asked for, and ends it.
     pub(crate) fn discard(self) -> Spare {
         let mut spare = self.end();

@@ -90,6 +90,84 @@ fn a_walker_stands_on_nothing_freed() {
     });
 }
 
+/// Reads as a transaction does that moves its snapshot on for it (R5).
+fn get_newest<'a, T: Send + Sync + 'static>(attempt: &'a Attempt, cell: &TVar<T>) -> &'a T {
+    if cell.cell().version() > attempt.view.snapshot() {
+        attempt.catch_up();
+    }
+    get(attempt, cell)
+}
+
+/// I1, I5, I6: an attempt that moves its snapshot on sees one state, whatever is pruned beside it;
+/// and what it saw before stays.
+#[test]
+fn an_attempt_that_moves_on_sees_one_state() {
+    model(3, || {
+        let (a, b) = (TVar::new(0_u64), TVar::new(0_u64));
+        let (a2, b2) = (a.clone(), b.clone());
+        let attempt = begin();
+        let first = get_newest(&attempt, &a);
+        let writer = thread::spawn(move || {
+            // The one that is read last is linked first.
+            let attempt = begin();
+            set(&attempt, &b2, 1);
+            set(&attempt, &a2, 1);
+            assert!(commit(attempt));
+        });
+        let second = get_newest(&attempt, &b);
+        assert_eq!(first, second);
+        assert_eq!(get_newest(&attempt, &a), second);
+        drop(attempt.end());
+        writer.join().expect("no panic");
+    });
+}
+
+/// I5: the same where the other cell changes alone, again and again.
+#[test]
+fn an_attempt_that_moves_on_keeps_what_it_sees() {
+    model(2, || {
+        let (a, b) = (TVar::new(7_u64), TVar::new(0_u64));
+        let written = b.clone();
+        let attempt = begin();
+        assert_eq!(*get_newest(&attempt, &a), 7);
+        let writer = thread::spawn(move || {
+            for value in 1..=3 {
+                write(&written, value);
+            }
+        });
+        thread::yield_now();
+        let seen = *get_newest(&attempt, &b);
+        assert_eq!(seen, attempt.view.snapshot());
+        assert_eq!(*get(&attempt, &b), seen);
+        drop(attempt.end());
+        writer.join().expect("no panic");
+    });
+}
+
+/// I5: a cell that was dropped after an attempt read it outlives the attempt, also if that moves
+/// on meanwhile.
+#[test]
+fn a_dropped_cell_outlives_who_moved_on() {
+    model(2, || {
+        let (dropped, b) = (TVar::new(7_u64), TVar::new(0_u64));
+        let written = b.clone();
+        let attempt = begin();
+        get(&attempt, &dropped);
+        let read = dropped.cell();
+        let writer = thread::spawn(move || {
+            drop(dropped);
+            write(&written, 1);
+            write(&written, 2);
+        });
+        get_newest(&attempt, &b);
+        // Asserts that it is not freed.
+        assert_eq!(read.version(), 0);
+        assert_eq!(read.label(), crate::cell::labels::Label::NONE);
+        drop(attempt.end());
+        writer.join().expect("no panic");
+    });
+}
+
 /// I1: two cells written together are seen together.
 #[test]
 fn a_view_sees_whole_commits() {

@@ -326,9 +326,8 @@ fn run_to_the_end<R, E>(
     let mut began = None;
     let mut first_snapshot = 0;
     loop {
-        let attempt = spare.begin();
+        let (mut attempt, ran) = attempt_once(spare.begin(), Mode::Optimistic, f);
         let snapshot = attempt.view.snapshot();
-        let (mut attempt, ran) = attempt_once(attempt, Mode::Optimistic, f);
         let answer = match ran {
             // Opaque, so what made it panic or fail was there at its snapshot: its place.
             Ran::Panic(payload) => return (attempt.discard(), Err(payload)),

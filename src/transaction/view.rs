@@ -30,6 +30,9 @@ pub(crate) fn keep_places() {
     PLACES.store(true, Ordering::Relaxed);
 }
 
+/// How often each logged read may be looked at, on average, for the snapshot to move on.
+const LOOKS_AT_EACH: usize = 4;
+
 /// A view of all cells at one moment of the serial order.
 ///
 /// Implemented by [`Transaction`] and [`Snapshot`](crate::Snapshot), so that one function, a search
@@ -111,6 +114,10 @@ pub struct Transaction {
     /// Why it is being left early, and where that was asked for. It decides the outcome, even if
     /// the handler catches the unwinding.
     pub(super) left: Cell<Option<Left>>,
+    /// Whether references may be out to what was read and not logged.
+    peeked: Cell<bool>,
+    /// How many logged reads were looked at to catch up; [`usize::MAX`] once that was in vain.
+    looked_at: Cell<usize>,
     /// Neither `Send` nor `Sync`.
     _thread: PhantomData<*const ()>,
 }
@@ -122,7 +129,9 @@ impl Transaction {
         let places = PLACES.load(Ordering::Relaxed);
         let (frozen, left) = (Cell::new(0), Cell::new(None));
         let slow = places || attempt.logs.cancel.is_some();
-        Self { attempt, mode, places, slow, frozen, left, _thread: PhantomData }
+        let (peeked, looked_at) = (Cell::new(false), Cell::new(0));
+        let _thread = PhantomData;
+        Self { attempt, mode, places, slow, frozen, left, peeked, looked_at, _thread }
     }
 
     /// The attempt, after its run.
@@ -166,6 +175,26 @@ impl Transaction {
             self.log_read(cell, place);
         }
         forbid(|| self.attempt.logs.writes.resolve(cell, &self.attempt.view));
+    }
+
+    /// The first read of a cell that was written since the snapshot. What it shows there is out of
+    /// date, and would make the handler run again: so the snapshot moves on first, if it can.
+    #[cold]
+    #[inline(never)]
+    fn read_behind<'a, T: Send + Sync + 'static>(
+        &'a self,
+        cell: CellOf<'_, T>,
+        place: &'static Location<'static>,
+    ) -> &'a T {
+        let (reads, looked_at) = (self.attempt.logs.reads.len(), self.looked_at.get());
+        let all = looked_at.saturating_add(reads);
+        // All looks together cost no more than some for each read.
+        let in_bounds = all <= LOOKS_AT_EACH * reads + LOOKS_AT_EACH;
+        if in_bounds && self.frozen.get() == 0 && !self.peeked.get() {
+            self.looked_at.set(if self.attempt.catch_up() { all } else { usize::MAX });
+        }
+        self.log_read(cell.cell(), place);
+        cell.read_at(&self.attempt.view)
     }
 
     #[inline(always)]
@@ -415,16 +444,25 @@ impl sealed::Sealed for Transaction {
             };
         }
         point!(Read);
-        if self.mode == Mode::Optimistic {
-            self.log_read(cell.cell(), place);
+        if self.mode != Mode::Optimistic {
+            return cell.read_at(&self.attempt.view);
         }
-        cell.read_at(&self.attempt.view)
+        match cell.read_newest(&self.attempt.view) {
+            Some(value) => {
+                self.log_read(cell.cell(), place);
+                value
+            }
+            None => self.read_behind(cell, place),
+        }
     }
 
     fn peek<'a, T: Send + Sync + 'static>(&'a self, cell: CellOf<'_, T>) -> &'a T {
         match self.attempt.logs.writes.get(cell) {
             Some(Own::Value(own)) => own,
-            _ => cell.read_at(&self.attempt.view),
+            _ => {
+                self.peeked.set(true);
+                cell.read_at(&self.attempt.view)
+            }
         }
     }
 }

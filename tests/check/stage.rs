@@ -266,7 +266,6 @@ impl Stage {
 
     /// Runs a program and records that.
     fn attempt(&self, tx: &Transaction, number: usize) -> u64 {
-        let snapshot = interleaved::snapshot_of(tx) - self.base;
         let program = &self.programs[number].1;
         if !waits(program) {
             // It is in the read log when its only handle is gone.
@@ -274,6 +273,8 @@ impl Stage {
             assert_eq!(*tx.get(&dropped), number, "its first value");
         }
         let result = catch_unwind(AssertUnwindSafe(|| self.world.run(tx, number, program)));
+        // It moves on while the program runs.
+        let snapshot = interleaved::snapshot_of(tx) - self.base;
         let told = match &result {
             Ok((acc, _)) => Told::Returned(*acc),
             Err(payload) => match payload.downcast_ref::<String>() {
