@@ -428,12 +428,17 @@ impl WriteLog {
     #[inline]
     pub(crate) fn clear(&mut self) {
         let writes = self.0.get_mut();
+        writes.savepoints = 0;
+        // Nothing was written, or all of it was linked and nothing replaced.
+        let rest = writes.replaced.len() + writes.undone.len() + writes.folds.len();
+        if writes.entries.is_empty() && rest == 0 {
+            return;
+        }
         writes.entries.clear();
         writes.index.clear();
         writes.replaced.clear();
         writes.undone.clear();
         writes.folds.clear();
-        writes.savepoints = 0;
     }
 }
 

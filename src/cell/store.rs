@@ -241,6 +241,19 @@ impl Store {
         }
     }
 
+    /// What the end of a hold would give if all of it can be left to a later one: nothing was
+    /// dropped, and little written since the last scan.
+    #[inline]
+    pub(crate) fn puts_off_end(&self, guard: &mut Guard<Held>) -> Option<Spoils> {
+        let held = &mut **guard;
+        let soon = held.touched.len() < PRUNE_TOGETHER && held.looked < LOOK_EVERY;
+        if !soon || !self.limbo.is_empty() {
+            return None;
+        }
+        held.looked += 1;
+        Some(Spoils { more: !held.touched.is_empty(), ..Spoils::default() })
+    }
+
     /// Ends a hold: one fence, one scan, then everything that nobody can see any more is unlinked
     /// and handed out to be freed after the baton is let go (P1-P5, D2-D4).
     pub(crate) fn end_hold(&self, guard: &mut Guard<Held>, flush: bool) -> Spoils {

@@ -43,12 +43,14 @@ pub(crate) struct Attempt {
 pub(crate) struct Spare {
     slot: Slot,
     logs: Box<Logs>,
+    /// Whether an attempt left something in the logs.
+    used: bool,
 }
 
 impl Spare {
     /// A new slot with new logs. Waits while all slots are taken.
     pub(crate) fn new() -> Self {
-        Self { slot: STORE.claim(), logs: Box::default() }
+        Self { slot: STORE.claim(), logs: Box::default(), used: false }
     }
 
     /// For handlers of an executor.
@@ -87,15 +89,27 @@ impl Spare {
         self
     }
 
+    /// Begins a transaction outside of executors, in a spare that was never used for another kind.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn own(mut self) -> Self {
+        self.logs.inputs.admit(None);
+        self
+    }
+
     /// The slot alone, for a snapshot.
     #[inline]
     pub(crate) fn split(self) -> (Slot, Box<Logs>) {
+        debug_assert!(!self.used, "its logs are not emptied again");
         (self.slot, self.logs)
     }
 
     /// Empties the logs. Not under the baton: it frees memory.
     #[inline]
     fn reset(&mut self) {
+        if !std::mem::take(&mut self.used) {
+            return;
+        }
         self.logs.reads.clear();
         self.logs.writes.clear();
         if !fault!("outbox-not-cleared") {
@@ -137,7 +151,16 @@ impl Attempt {
     /// any more, and own values, which [`Spare::begin`] or [`keep`] frees.
     #[inline]
     pub(crate) fn end(self) -> Spare {
-        Spare { slot: self.view.end(), logs: self.logs }
+        Spare { slot: self.view.end(), logs: self.logs, used: true }
+    }
+}
+
+#[cfg(not(loom))]
+impl Attempt {
+    /// Ends the view of a snapshot, which left nothing in the logs.
+    #[inline]
+    pub(crate) fn end_view(self) -> Spare {
+        Spare { slot: self.view.end(), logs: self.logs, used: false }
     }
 }
 

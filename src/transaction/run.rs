@@ -240,7 +240,7 @@ pub(crate) fn view_once<R>(spare: Spare, f: impl FnOnce(&Snapshot) -> R) -> (Spa
     let (slot, logs) = spare.split();
     let (attempt, ran) = view_attempt(Attempt { view: STORE.begin(slot), logs }, f);
     let version = attempt.view.snapshot();
-    (attempt.end(), version, ran)
+    (attempt.end_view(), version, ran)
 }
 
 /// Runs `f` once on the snapshot of an attempt.
@@ -292,8 +292,7 @@ pub(crate) fn attempt_once<R>(
 
 /// A transaction of the calling thread's own, and the version that is its place.
 pub(crate) fn run_own<R, E>(f: &impl Fn(&Transaction) -> Result<R, E>) -> (Result<R, E>, u64) {
-    let spare = attempt::take().handler(Label::NONE, None, None, None);
-    let (spare, result) = run_to_the_end(spare, f);
+    let (spare, result) = run_to_the_end(attempt::take().own(), f);
     attempt::keep(spare);
     if deferred::pending() {
         deferred::settle();

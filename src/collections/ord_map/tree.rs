@@ -307,8 +307,10 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> Map<K, V> {
     /// Empties the leaves below a node: the covers of all keys.
     #[track_caller]
     pub(super) fn empty(tx: &Transaction, cell: CellOf<'_, Node<K, V>>, place: Place) {
-        if let Node::Inner(_) = tx.peek(cell) {
-            for child in &tx.read(cell, place).inner().children {
+        // Remembered, also that it is a leaf: a root that has become an inner node by then would
+        // leave its children behind, with keys in them.
+        if let Node::Inner(inner) = tx.read(cell, place) {
+            for child in &inner.children {
                 Self::empty(tx, child.cell(), place);
             }
         }

@@ -205,7 +205,7 @@ fn handlers_on_many_threads_see_a_serial_ordered_map() {
             prop_assert_eq!(snapshot(|s| contents(&map, s)), model);
             Ok(())
         };
-        let outcome = runner(30).run(&program(op(), 80), check);
+        let outcome = runner(200).run(&program(op(), 80), check);
         outcome.unwrap_or_else(|error| panic!("{size} keys: {error}"));
     }
 }
@@ -295,6 +295,15 @@ fn insertions_far_apart_split_leaves_side_by_side() {
     assert_eq!(runs_beside(inserts(&map, &[7]), inserts(&map, &[711])), 1);
     let expected = snapshot(|s| map.keys(s).copied().collect::<Vec<_>>());
     assert_eq!(expected.len(), 120 + 6 + 6 + 2);
+}
+
+#[test]
+fn to_clear_a_root_is_to_read_what_it_is() {
+    let map = TOrdMap::new();
+    let keys: &[u64] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17];
+    // The only leaf becomes an inner node meanwhile: its children are cleared too.
+    assert_eq!(runs_beside(|tx| map.clear(tx), inserts(&map, keys)), 2);
+    assert_eq!(snapshot(|s| (map.len(s), map.iter(s).count())), (0, 0));
 }
 
 #[test]
