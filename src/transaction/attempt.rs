@@ -30,6 +30,9 @@ pub(crate) struct Logs {
     pub(crate) cancel: Option<Arc<Cancel>>,
     /// The loop that callbacks and timers go to.
     pub(crate) home: Option<Arc<dyn Home>>,
+    /// Whether an attempt may have left something here. Not in [`Spare`], which is passed in two
+    /// registers.
+    used: bool,
 }
 
 /// A running or finished attempt that has no outcome yet. Its announcement stands until it has one:
@@ -43,14 +46,12 @@ pub(crate) struct Attempt {
 pub(crate) struct Spare {
     slot: Slot,
     logs: Box<Logs>,
-    /// Whether an attempt left something in the logs.
-    used: bool,
 }
 
 impl Spare {
     /// A new slot with new logs. Waits while all slots are taken.
     pub(crate) fn new() -> Self {
-        Self { slot: STORE.claim(), logs: Box::default(), used: false }
+        Self { slot: STORE.claim(), logs: Box::default() }
     }
 
     /// For handlers of an executor.
@@ -100,14 +101,14 @@ impl Spare {
     /// The slot alone, for a snapshot.
     #[inline]
     pub(crate) fn split(self) -> (Slot, Box<Logs>) {
-        debug_assert!(!self.used, "its logs are not emptied again");
+        debug_assert!(!self.logs.used, "its logs are not emptied again");
         (self.slot, self.logs)
     }
 
     /// Empties the logs. Not under the baton: it frees memory.
     #[inline]
     fn reset(&mut self) {
-        if !std::mem::take(&mut self.used) {
+        if !std::mem::take(&mut self.logs.used) {
             return;
         }
         self.logs.reads.clear();
@@ -151,7 +152,9 @@ impl Attempt {
     /// any more, and own values, which [`Spare::begin`] or [`keep`] frees.
     #[inline]
     pub(crate) fn end(self) -> Spare {
-        Spare { slot: self.view.end(), logs: self.logs, used: true }
+        let mut logs = self.logs;
+        logs.used = true;
+        Spare { slot: self.view.end(), logs }
     }
 }
 
@@ -160,7 +163,7 @@ impl Attempt {
     /// Ends the view of a snapshot, which left nothing in the logs.
     #[inline]
     pub(crate) fn end_view(self) -> Spare {
-        Spare { slot: self.view.end(), logs: self.logs, used: false }
+        Spare { slot: self.view.end(), logs: self.logs }
     }
 }
 
