@@ -258,7 +258,7 @@ fn parked_handlers_cost_little() {
 fn keys_that_come_and_go_leave_little() {
     for (kind, come_and_go, most) in [
         ("a map", keys_come_and_go::<TMap<u64, u64>> as fn(u64, i64), 4 << 20),
-        // Each write replaces a leaf, 300 bytes that the reaper drops a little later: 600 MB in all.
+        // Each write replaces a leaf, 300 bytes that are dropped a little later: 600 MB in all.
         ("an ordered map", keys_come_and_go::<TOrdMap<u64, u64>>, 48 << 20),
     ] {
         // What the library keeps for the next time, once.

@@ -85,6 +85,10 @@ mod queue {
     const NAPPING: u32 = 1;
     /// The reaper works, or has been woken.
     const UP: u32 = 2;
+    /// With more than so many items, threads that make more are slowed down.
+    const CROWDED: usize = 4_096;
+    /// For how long each time, at least: what a short sleep takes.
+    const PAUSE: Duration = Duration::from_micros(50);
     /// How long a nap is.
     const NAP: Duration = Duration::from_millis(20);
     global! {
@@ -112,7 +116,7 @@ mod queue {
     #[inline]
     pub(crate) fn pending() -> bool {
         // Whoever drains goes on until the queue is empty.
-        !QUEUE.is_empty() && !DRAINING.load(Ordering::Relaxed)
+        !QUEUE.is_empty() && (!DRAINING.load(Ordering::Relaxed) || QUEUE.len() > CROWDED)
     }
 
     /// Sees to it that what waits is done: here if this thread may, else by the reaper. Called with
@@ -121,8 +125,15 @@ mod queue {
     pub(crate) fn settle() {
         if ADOPTED.with(Cell::get) {
             drain();
-        } else if REAPER_STATE.load(Ordering::Relaxed) != UP {
+            return;
+        }
+        if REAPER_STATE.load(Ordering::Relaxed) != UP {
             call_reaper(UP);
+        }
+        if QUEUE.len() > CROWDED {
+            // Whoever makes garbage faster than it is dropped waits a little, each time. Not until
+            // it is gone: a destructor may need what this thread holds.
+            thread::park_timeout(PAUSE);
         }
     }
 
