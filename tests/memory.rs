@@ -259,7 +259,7 @@ fn keys_that_come_and_go_leave_little() {
     for (kind, come_and_go, most) in [
         ("a map", keys_come_and_go::<TMap<u64, u64>> as fn(u64, i64), 4 << 20),
         // Each write replaces a leaf, 300 bytes that are dropped a little later: 600 MB in all.
-        ("an ordered map", keys_come_and_go::<TOrdMap<u64, u64>>, 48 << 20),
+        ("an ordered map", keys_come_and_go::<TOrdMap<u64, u64>>, 16 << 20),
     ] {
         // What the library keeps for the next time, once.
         come_and_go(10_000, most);
@@ -278,41 +278,29 @@ trait Map: FromIterator<(u64, u64)> + Sync {
     fn len(&self, s: &Snapshot) -> u64;
 }
 
-impl Map for TMap<u64, u64> {
-    fn insert(&self, tx: &Transaction, key: u64) {
-        self.insert(tx, key, 0);
-    }
+macro_rules! map {
+    ($($ty:ty)*) => {$(
+        impl Map for $ty {
+            fn insert(&self, tx: &Transaction, key: u64) {
+                self.insert(tx, key, 0);
+            }
 
-    fn remove(&self, tx: &Transaction, key: u64) {
-        self.remove(tx, &key);
-    }
+            fn remove(&self, tx: &Transaction, key: u64) {
+                self.remove(tx, &key);
+            }
 
-    fn sum(&self, s: &Snapshot) -> u64 {
-        self.iter(s).map(|(key, value)| key + value).sum()
-    }
+            fn sum(&self, s: &Snapshot) -> u64 {
+                self.iter(s).map(|(key, value)| key + value).sum()
+            }
 
-    fn len(&self, s: &Snapshot) -> u64 {
-        self.len(s) as u64
-    }
+            fn len(&self, s: &Snapshot) -> u64 {
+                self.len(s) as u64
+            }
+        }
+    )*};
 }
 
-impl Map for TOrdMap<u64, u64> {
-    fn insert(&self, tx: &Transaction, key: u64) {
-        self.insert(tx, key, 0);
-    }
-
-    fn remove(&self, tx: &Transaction, key: u64) {
-        self.remove(tx, &key);
-    }
-
-    fn sum(&self, s: &Snapshot) -> u64 {
-        self.iter(s).map(|(key, value)| key + value).sum()
-    }
-
-    fn len(&self, s: &Snapshot) -> u64 {
-        self.len(s) as u64
-    }
-}
+map!(TMap<u64, u64> TOrdMap<u64, u64>);
 
 fn keys_come_and_go<M: Map>(passing: u64, most: i64) {
     const KEPT: u64 = 1_000;

@@ -4,7 +4,8 @@
 //! One queue, first in first out, so that effects open in version order; one drainer at a time. It
 //! is drained only on threads of this library (workers, the loop, the reaper), with no current
 //! transaction, each item in a `catch_unwind`: a foreign caller of `atomically` may hold the very
-//! lock that a destructor takes.
+//! lock that a destructor takes. For the same reason nobody waits until the queue is empty; but
+//! whoever adds to it while it is long pauses for a moment after each transaction.
 //!
 //! The *reaper* is a thread that is started when something first has to be freed later, and sleeps
 //! while nothing has. It looks after everybody's garbage, so that no loop and no worker need do so.

@@ -283,24 +283,23 @@ impl Announcement {
         Announcement { slot, snapshot: Owned::new(snapshot), first: snapshot }
     }
 
-    /// Ends the view (B6). Release: the reads made under it happen before whatever a scan that
-    /// sees this frees.
-    #[inline]
-    pub(crate) fn end(self) -> Slot {
-        self.retract();
-        let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: `this` is never dropped, so the slot is moved out exactly once.
-        unsafe { ptr::read(&this.slot) }
-    }
-}
-
-impl Announcement {
+    /// (B6) Release: the reads made under the view happen before whatever a scan that sees this
+    /// frees.
     #[inline]
     fn retract(&self) {
         self.slot.words.announced.store(IDLE, Ordering::Release);
         if self.snapshot() != self.first {
             self.slot.words.kept.store(IDLE, Ordering::Release);
         }
+    }
+
+    /// Ends the view.
+    #[inline]
+    pub(crate) fn end(self) -> Slot {
+        self.retract();
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `this` is never dropped, so the slot is moved out exactly once.
+        unsafe { ptr::read(&this.slot) }
     }
 }
 

@@ -233,7 +233,6 @@ impl Ledger {
             aborted: self.aborted.load(Ordering::Relaxed),
             lost_ns: self.lost_ns.load(Ordering::Relaxed),
             long_holds,
-            not_rerunnable: Vec::new(),
             conflicts,
             ..Stats::default()
         }

@@ -129,7 +129,8 @@ impl ExecutorBuilder {
     /// in debug builds. Sampled are the first run under a name, the second, the fourth,
     /// the eighth and so on. What these runs do is thrown away. A handler that does not do the same
     /// twice is named on the standard error stream, and in
-    /// [`Stats::not_rerunnable`]: see [the guide](crate::guide::rerunnable).
+    /// [`Stats::not_rerunnable`]: see [the guide](crate::guide::rerunnable). One that blocks until
+    /// something comes that comes once waits for ever: it was not re-runnable either.
     pub fn look_twice(mut self, on: bool) -> Self {
         self.look_twice = Some(on);
         self

@@ -47,6 +47,11 @@ impl Twice {
         }
     }
 
+    /// Whether anything is tried out.
+    fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether this run of a handler is to be tried out. Counts it.
     fn samples(&self, handler: Label) -> bool {
         self.0.as_ref().is_some_and(|seen| {
@@ -87,14 +92,22 @@ impl Twice {
 
 impl Runner {
     /// Tries a handler out before its first attempt, if it is sampled.
+    #[inline]
     pub(super) fn look_twice(&mut self, task: &mut Task) {
+        if self.core.twice.is_on() && task.failures == 0 {
+            self.try_out(task);
+        }
+    }
+
+    #[cold]
+    fn try_out(&mut self, task: &mut Task) {
         let attempts = match task.job.kind() {
             Kind::Read => false,
             Kind::Write => true,
             Kind::SearchThenWrite => task.searched,
         };
         let handler = task.job.handled().label;
-        if task.failures != 0 || !attempts || !self.core.twice.samples(handler) {
+        if !attempts || !self.core.twice.samples(handler) {
             return;
         }
         let (admission, home) = (Some(task.admission()), task.job.home());

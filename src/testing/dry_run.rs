@@ -11,7 +11,8 @@ use std::fmt;
 /// What a handler would do on the present state: see
 /// [`TestLoop::dry_run`](super::TestLoop::dry_run).
 ///
-/// Nothing of it was done, and nothing will be.
+/// Nothing of it was done, and nothing will be. While this lives, the state that the handler saw is
+/// kept.
 pub struct DryRun<R> {
     /// What the handler returned.
     pub answer: R,

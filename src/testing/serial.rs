@@ -8,6 +8,10 @@ use crate::transaction::{
     run::{Ran, attempt_once, snapshot},
     view::Mode,
 };
+use chacha20::{
+    ChaCha12Rng,
+    rand_core::{Rng as _, SeedableRng},
+};
 use std::{fmt, panic::resume_unwind};
 
 /// How many schedules are tried.
@@ -84,7 +88,7 @@ pub fn assert_serial<W, A, S>(
 {
     for schedule in 0..SCHEDULES {
         let here = world();
-        let together = Together::new(&here, handlers, Chance(schedule)).run();
+        let together = Together::new(&here, handlers, schedule).run();
         let serial = world();
         let answers = one_after_another(&serial, handlers, &together.order);
         for (place, &handler) in together.order.iter().enumerate() {
@@ -105,19 +109,6 @@ pub fn assert_serial<W, A, S>(
             together.order,
             together.story(),
         );
-    }
-}
-
-/// Small, even enough, and always the same: SplitMix64 (Steele, Lea and Flood, 2014).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit as u64) as usize
     }
 }
 
@@ -155,7 +146,7 @@ enum State<A> {
 struct Together<'a, W, A> {
     world: &'a W,
     handlers: &'a [OnWorld<'a, W, A>],
-    chance: Chance,
+    chance: ChaCha12Rng,
     /// One for each handler: it keeps what that one asks for.
     loops: Vec<TestLoop>,
     states: Vec<State<A>>,
@@ -171,12 +162,12 @@ struct Together<'a, W, A> {
 }
 
 impl<'a, W, A> Together<'a, W, A> {
-    fn new(world: &'a W, handlers: &'a [OnWorld<'a, W, A>], chance: Chance) -> Self {
+    fn new(world: &'a W, handlers: &'a [OnWorld<'a, W, A>], schedule: u64) -> Self {
         let count = handlers.len();
         Self {
             world,
             handlers,
-            chance,
+            chance: ChaCha12Rng::seed_from_u64(schedule),
             loops: (0..count).map(|_| TestLoop::new()).collect(),
             states: (0..count).map(|_| State::ToRun(None)).collect(),
             thrown_away: vec![0; count],
@@ -202,7 +193,7 @@ impl<'a, W, A> Together<'a, W, A> {
             if ready.is_empty() {
                 break;
             }
-            let handler = ready[self.chance.below(ready.len())];
+            let handler = ready[self.below(ready.len())];
             self.step(handler);
         }
         let ended = self.states.iter().all(|state| matches!(state, State::Ended));
@@ -238,7 +229,7 @@ impl<'a, W, A> Together<'a, W, A> {
                 self.states[handler] = state;
             }
             State::Ran(attempt, ..)
-                if self.thrown_away[handler] < THROWN_AWAY && self.chance.below(4) == 0 =>
+                if self.thrown_away[handler] < THROWN_AWAY && self.below(4) == 0 =>
             {
                 self.thrown_away[handler] += 1;
                 self.steps.push(Step::ThrownAway(handler));
@@ -265,6 +256,10 @@ impl<'a, W, A> Together<'a, W, A> {
             }
             State::Ended => unreachable!("it is not chosen"),
         }
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.chance.next_u64() % limit as u64) as usize
     }
 
     fn story(&self) -> String {
