@@ -5,7 +5,7 @@ use super::{
     core::{Core, MEMBERS, Work, contained_drop, task_in_lane},
     job::{Ended, How, Kind, Task, Verdict},
     lane::Laned,
-    schedule::{Class, Next},
+    schedule::{Class, Next, Untimed},
     series::Series,
     transact::Panicked,
 };
@@ -27,8 +27,6 @@ const GATHER_NS: u64 = 20_000;
 const GATHER: usize = 32;
 /// The same for handlers that are not gathered.
 const PATIENCE: usize = 4;
-/// How many runs of brief members end between two looks at the clock.
-const UNTIMED: u64 = 3;
 /// How long a worker stays in the serial lane while other work waits.
 const LANE_NS: u64 = 100_000;
 
@@ -62,8 +60,7 @@ pub(crate) struct Runner {
     pub(super) pool: Vec<Box<Task>>,
     present: u64,
     cheap_run: u32,
-    /// How many runs have ended since the clock was looked at.
-    untimed: u64,
+    untimed: Untimed,
 }
 
 impl Runner {
@@ -85,7 +82,7 @@ impl Runner {
             pool: Vec::new(),
             present: 0,
             cheap_run: 0,
-            untimed: 0,
+            untimed: Untimed::default(),
         }
     }
 
@@ -518,7 +515,7 @@ impl Runner {
 
     /// The time at which a run begins that follows no other one.
     pub(super) fn look_at_clock(&mut self) -> u64 {
-        self.untimed = 0;
+        self.untimed.looked();
         now_ns()
     }
 
@@ -528,13 +525,12 @@ impl Runner {
     pub(super) fn ran(&mut self, task: &mut Task) -> u64 {
         let handled = task.job.handled();
         let brief = task.series != 0 && handled.cost().goes_together();
-        if brief && self.untimed < UNTIMED && !self.core.ledger.is_logging() {
-            self.untimed += 1;
+        if brief && !self.core.ledger.is_logging() && self.untimed.another() {
             task.ended_ns = task.began_ns;
             return task.began_ns;
         }
         task.ended_ns = now_ns();
-        let runs = 1 + std::mem::take(&mut self.untimed);
+        let runs = self.untimed.timed();
         handled.ran(task.ended_ns.saturating_sub(task.began_ns) / runs);
         task.ended_ns
     }

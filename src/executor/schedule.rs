@@ -72,6 +72,42 @@ impl Cost {
     }
 }
 
+/// How many runs of brief members end between two that are timed.
+const UNTIMED: u64 = 3;
+
+/// The runs on a thread whose end was not timed.
+#[derive(Debug, Default)]
+pub(crate) struct Untimed {
+    /// Since the clock was looked at.
+    since_look: u64,
+    /// Since one was timed. However often the clock is looked at between two runs, some run is
+    /// timed: else a cost that is wrong once would stay so.
+    in_a_row: u64,
+}
+
+impl Untimed {
+    /// The clock was looked at between two runs.
+    pub(crate) fn looked(&mut self) {
+        self.since_look = 0;
+    }
+
+    /// Whether the run that has just ended need not be timed.
+    #[inline]
+    pub(crate) fn another(&mut self) -> bool {
+        let another = self.in_a_row < UNTIMED;
+        self.since_look += u64::from(another);
+        self.in_a_row += u64::from(another);
+        another
+    }
+
+    /// A run was timed. The time since the last look at the clock is that of so many.
+    pub(crate) fn timed(&mut self) -> u64 {
+        let runs = 1 + self.since_look;
+        *self = Self::default();
+        runs
+    }
+}
+
 /// What to do with an attempt that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -105,6 +141,26 @@ mod tests {
         let mut long_ago = vec![10_000_000];
         long_ago.resize(100, 300);
         check(&long_ago, Class::Cheap);
+    }
+
+    #[test]
+    fn one_run_in_four_is_timed_however_often_the_clock_is_looked_at() {
+        for looked_every in 1..=8 {
+            let (mut untimed, mut timed, mut since_look) = (Untimed::default(), 0, 0);
+            for run in 0..100 {
+                if run % looked_every == 0 {
+                    untimed.looked();
+                    since_look = 0;
+                }
+                since_look += 1;
+                if !untimed.another() {
+                    assert_eq!(untimed.timed(), since_look);
+                    timed += 1;
+                    since_look = 0;
+                }
+            }
+            assert_eq!(timed, 25, "looked at every {looked_every}");
+        }
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Runner {
         self.arrived.push_back(task);
         if self.arrived.len() >= together {
             self.put_arrived();
+            now = self.look_at_clock();
         }
         now
     }
