@@ -59,6 +59,11 @@ struct Words {
     kept: AtomicU64,
     /// How many threads walk a chain under this slot now: a snapshot may be shared by several.
     walkers: AtomicU32,
+    /// For the view alone, and those who share it: what it sees. Here and not in the
+    /// [`Announcement`], so that this one is moved in a register.
+    snapshot: Owned,
+    /// Where it began.
+    first: Owned,
     /// Where it is in its block.
     bit: u32,
     /// Its block, known once it was claimed.
@@ -109,6 +114,8 @@ impl Registry {
                     announced: AtomicU64::new(IDLE),
                     kept: AtomicU64::new(IDLE),
                     walkers: AtomicU32::new(0),
+                    snapshot: Owned::new(IDLE),
+                    first: Owned::new(IDLE),
                     bit: bit as u32,
                     block: OnceLock::new(),
                 })
@@ -201,8 +208,16 @@ impl Slot {
         let snapshot = if fault!("begin-no-second-load") { lower } else { snapshot };
         point!(Begin);
         // (B5)
+        self.announce_exactly(snapshot)
+    }
+
+    #[inline(always)]
+    fn announce_exactly(self, snapshot: u64) -> Announcement {
         self.words.announced.store(snapshot, Ordering::Release);
-        Announcement { slot: self, snapshot: Owned::new(snapshot), first: snapshot }
+        // Relaxed: whoever shares the view was given it.
+        self.words.snapshot.store(snapshot, Ordering::Relaxed);
+        self.words.first.store(snapshot, Ordering::Relaxed);
+        Announcement { slot: self }
     }
 }
 
@@ -226,10 +241,6 @@ impl fmt::Debug for Slot {
 #[derive(Debug)]
 pub(crate) struct Announcement {
     slot: Slot,
-    /// Read by all threads that share the view; moved by the only one of a transaction.
-    snapshot: Owned,
-    /// Where it began.
-    first: u64,
 }
 
 impl Announcement {
@@ -237,7 +248,12 @@ impl Announcement {
     #[inline(always)]
     pub(crate) fn snapshot(&self) -> u64 {
         // Relaxed: changed by the thread alone that reads it.
-        self.snapshot.load(Ordering::Relaxed)
+        self.slot.words.snapshot.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn first(&self) -> u64 {
+        self.slot.words.first.load(Ordering::Relaxed)
     }
 
     /// Moves the view on to the newest state, if `unchanged` says that there all that was read is
@@ -254,10 +270,10 @@ impl Announcement {
         let moves = to != from && unchanged();
         if moves {
             // What was read may be in cells that were dropped since.
-            self.slot.words.kept.store(self.first, Ordering::Release);
+            self.slot.words.kept.store(self.first(), Ordering::Release);
         }
         let snapshot = if moves { to } else { from };
-        self.snapshot.store(snapshot, Ordering::Relaxed);
+        self.slot.words.snapshot.store(snapshot, Ordering::Relaxed);
         announced.store(snapshot, Ordering::Release);
         moves
     }
@@ -278,9 +294,7 @@ impl Announcement {
     /// A second view of the same snapshot in a slot of its own. Exact from the start, because
     /// `self` protects the snapshot until the new announcement stands.
     pub(crate) fn again(&self, slot: Slot) -> Announcement {
-        let snapshot = self.snapshot();
-        slot.words.announced.store(snapshot, Ordering::Release);
-        Announcement { slot, snapshot: Owned::new(snapshot), first: snapshot }
+        slot.announce_exactly(self.snapshot())
     }
 
     /// (B6) Release: the reads made under the view happen before whatever a scan that sees this
@@ -288,7 +302,7 @@ impl Announcement {
     #[inline]
     fn retract(&self) {
         self.slot.words.announced.store(IDLE, Ordering::Release);
-        if self.snapshot() != self.first {
+        if self.snapshot() != self.first() {
             self.slot.words.kept.store(IDLE, Ordering::Release);
         }
     }
