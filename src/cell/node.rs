@@ -19,7 +19,7 @@ use super::{
     block,
     boxes::{Lent, Origin, Version, VersionHeader, value_of},
     labels::Label,
-    slot::Announcement,
+    slot::{Announcement, View},
     store::STORE,
 };
 #[cfg(loom)]
@@ -191,7 +191,7 @@ impl<T: Send + Sync + 'static> CellOf<'_, T> {
 
     /// The newest value, if that is the one that `view` sees (R1, R2, R4).
     #[inline(always)]
-    pub(crate) fn read_newest(self, view: &Announcement) -> Option<&T> {
+    pub(crate) fn read_newest(self, view: &impl View) -> Option<&T> {
         let node = newest_if_visible(self.0.header(), view)?;
         // SAFETY: as in `read_at`.
         Some(unsafe { value_of(node) })
@@ -200,7 +200,7 @@ impl<T: Send + Sync + 'static> CellOf<'_, T> {
     /// The value that `view` sees (R1-R4): wait-free, and two loads when the newest version is the
     /// visible one.
     #[inline(always)]
-    pub(crate) fn read_at(self, view: &Announcement) -> &T {
+    pub(crate) fn read_at(self, view: &impl View) -> &T {
         let node = visible(self.0.header(), view);
         // SAFETY: `node` is visible at the snapshot that `view` announces, so it is not freed
         // while the announcement stands, which outlives the reference; the cell is of this type.
@@ -210,7 +210,7 @@ impl<T: Send + Sync + 'static> CellOf<'_, T> {
 
 /// The version that a view sees (R1-R3).
 #[inline(always)]
-fn visible(header: &Header, view: &Announcement) -> *mut VersionHeader {
+fn visible(header: &Header, view: &impl View) -> *mut VersionHeader {
     match newest_if_visible(header, view) {
         Some(head) => head,
         None => walk(header, view),
@@ -219,7 +219,7 @@ fn visible(header: &Header, view: &Announcement) -> *mut VersionHeader {
 
 /// The newest version, if a view sees it (R1, R2).
 #[inline(always)]
-fn newest_if_visible(header: &Header, view: &Announcement) -> Option<*mut VersionHeader> {
+fn newest_if_visible(header: &Header, view: &impl View) -> Option<*mut VersionHeader> {
     // (R1) Acquire: if this is a version, the cell's number that goes with it is seen below.
     let head = header.head.load(Ordering::Acquire);
     point!(Read);
@@ -230,7 +230,7 @@ fn newest_if_visible(header: &Header, view: &Announcement) -> Option<*mut Versio
 /// The slow half of a read (R3): the newest version that the view sees.
 #[cold]
 #[inline(never)]
-fn walk(header: &Header, view: &Announcement) -> *mut VersionHeader {
+fn walk(header: &Header, view: &impl View) -> *mut VersionHeader {
     view.while_walking(|| {
         // Reloaded inside the walk: what was loaded before it may be freed by now.
         let mut node = header.head.load(Ordering::Acquire);

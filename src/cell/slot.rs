@@ -243,6 +243,72 @@ pub(crate) struct Announcement {
     slot: Slot,
 }
 
+/// Something that keeps an announcement.
+///
+/// # Safety
+/// While it is borrowed, what [`View::snapshot`] says is announced.
+pub(crate) unsafe trait View {
+    /// The version that this view sees.
+    fn snapshot(&self) -> u64;
+    /// See [`Announcement::while_walking`].
+    fn while_walking<R>(&self, walk: impl FnOnce() -> R) -> R;
+}
+
+// SAFETY: the two are written together, by the slot's owner.
+unsafe impl View for Announcement {
+    #[inline(always)]
+    fn snapshot(&self) -> u64 {
+        self.snapshot()
+    }
+
+    fn while_walking<R>(&self, walk: impl FnOnce() -> R) -> R {
+        self.while_walking(walk)
+    }
+}
+
+/// An announcement that does not move on, with its number: looks need not go through the slot.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    announcement: Announcement,
+    snapshot: u64,
+}
+
+// SAFETY: as above, and nobody moves on what cannot be reached but through `&self`.
+unsafe impl View for Fixed {
+    #[inline(always)]
+    fn snapshot(&self) -> u64 {
+        self.snapshot()
+    }
+
+    fn while_walking<R>(&self, walk: impl FnOnce() -> R) -> R {
+        self.announcement.while_walking(walk)
+    }
+}
+
+impl Fixed {
+    #[inline(always)]
+    pub(crate) fn new(announcement: Announcement) -> Self {
+        let snapshot = announcement.snapshot();
+        Self { announcement, snapshot }
+    }
+
+    /// The version that this view sees.
+    #[inline(always)]
+    pub(crate) fn snapshot(&self) -> u64 {
+        self.snapshot
+    }
+
+    /// See [`Announcement::again`].
+    pub(crate) fn again(&self, slot: Slot) -> Announcement {
+        self.announcement.again(slot)
+    }
+
+    #[inline(always)]
+    pub(crate) fn into_announcement(self) -> Announcement {
+        self.announcement
+    }
+}
+
 impl Announcement {
     /// The version that this view sees.
     #[inline(always)]

@@ -8,7 +8,7 @@ use crate::cell::{
     TVar,
     logs::{FrozenWrites, THIN_READS},
     node::{CellOf, CellRef},
-    slot::Announcement,
+    slot::{Announcement, Fixed},
     store::STORE,
 };
 use crate::sync::{Table, fault, point};
@@ -21,7 +21,7 @@ use std::{fmt, panic::Location, sync::OnceLock};
 /// `par_iter` say. A snapshot that is kept for long keeps old versions alive: one per cell and
 /// active snapshot.
 pub struct Snapshot {
-    view: Announcement,
+    view: Fixed,
     joined: Option<Box<Joined>>,
     /// Where [`Snapshot::retry`] was called first, on whichever thread.
     left: OnceLock<Left>,
@@ -38,14 +38,14 @@ impl Snapshot {
     /// A view of its own.
     #[inline]
     pub(crate) fn new(view: Announcement) -> Self {
-        Self { view, joined: None, left: OnceLock::new() }
+        Self { view: Fixed::new(view), joined: None, left: OnceLock::new() }
     }
 
     /// A view of its own whose reads are logged, to be parked on.
     pub(crate) fn logging(view: Announcement) -> Self {
         let (writes, reads) = (FrozenWrites::none(), Table::new(Vec::new()));
         let joined = Some(Box::new(Joined { writes, logged: true, reads }));
-        Self { view, joined, left: OnceLock::new() }
+        Self { view: Fixed::new(view), joined, left: OnceLock::new() }
     }
 
     /// Leaves the handler, to be run again when one of the cells that it read has been written.
@@ -78,17 +78,17 @@ impl Snapshot {
             let mut reads = joined.reads.lock();
             reads.drain(..).map(|(cell, _)| cell).collect()
         });
-        (self.view, cells.unwrap_or_default())
+        (self.view.into_announcement(), cells.unwrap_or_default())
     }
 
     /// The announcement, after the run.
     #[inline]
     pub(crate) fn into_view(self) -> Announcement {
-        self.view
+        self.view.into_announcement()
     }
 
-    /// The announcement.
-    pub(crate) fn view(&self) -> &Announcement {
+    /// The view.
+    pub(crate) fn view(&self) -> &Fixed {
         &self.view
     }
 
@@ -153,7 +153,7 @@ impl Transaction {
             self.resolve(cell, place);
         }
         let snapshot = Snapshot {
-            view: self.attempt.view.again(STORE.claim()),
+            view: Fixed::new(self.attempt.view.again(STORE.claim())),
             joined: Some(Box::new(Joined {
                 writes: self.attempt.logs.writes.freeze(),
                 logged: self.mode == Mode::Optimistic,
