@@ -231,7 +231,7 @@ fn newest_if_visible(header: &Header, view: &impl View) -> Option<*mut VersionHe
 #[cold]
 #[inline(never)]
 fn walk(header: &Header, view: &impl View) -> *mut VersionHeader {
-    view.while_walking(|| {
+    view.announcement().while_walking(|| {
         // Reloaded inside the walk: what was loaded before it may be freed by now.
         let mut node = header.head.load(Ordering::Acquire);
         loop {

@@ -30,16 +30,12 @@ pub(crate) const IDLE: u64 = u64::MAX;
 /// The top bit of an announcement: every snapshot from the rest of the word up counts as active.
 pub(crate) const RANGE: u64 = 1 << 63;
 
-#[cfg(not(any(loom, shuttle)))]
-const SLOTS_PER_BLOCK: usize = 64;
-#[cfg(any(loom, shuttle))]
-const SLOTS_PER_BLOCK: usize = 4;
-#[cfg(not(any(loom, shuttle)))]
-const BLOCKS: usize = 64;
-#[cfg(loom)]
-const BLOCKS: usize = 1;
-#[cfg(shuttle)]
-const BLOCKS: usize = 16;
+const SLOTS_PER_BLOCK: usize = if cfg!(any(loom, shuttle)) { 4 } else { 64 };
+const BLOCKS: usize = match (cfg!(loom), cfg!(shuttle)) {
+    (true, _) => 1,
+    (_, true) => 16,
+    _ => 64,
+};
 
 /// The most attempts and snapshots that can be under way at one time in a process: 4,096. Whoever
 /// comes later waits for a free slot.
@@ -86,65 +82,37 @@ pub(crate) struct Sighting {
 /// The slab of slots. Blocks are made when first needed and never freed: a scan costs the slots in
 /// use plus one word per block.
 pub(crate) struct Registry {
-    blocks: [AtomicPtr<Block>; BLOCKS],
+    blocks: [OnceLock<&'static Block>; BLOCKS],
 }
 
 impl Registry {
     const_fn! {
         pub(crate) fn new() -> Self {
-            #[cfg(not(loom))]
-            { Self { blocks: [const { AtomicPtr::new(ptr::null_mut()) }; BLOCKS] } }
-            #[cfg(loom)]
-            { Self { blocks: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())) } }
+            Self { blocks: [const { OnceLock::new() }; BLOCKS] }
         }
     }
 
-    fn block(&self, index: usize) -> Option<&'static Block> {
-        let block = self.blocks[index].load(Ordering::Acquire);
-        // SAFETY: a block is published whole by the Release half of the exchange in `grow`, from a
-        // leaked box, and is never freed, so it is valid for ever once the pointer is not null.
-        unsafe { block.as_ref() }
-    }
-
-    fn grow(&self, index: usize) -> &'static Block {
-        let fresh = Box::into_raw(Box::new(Block {
-            occupied: AtomicU64::new(0),
-            words: std::array::from_fn(|bit| {
-                CachePadded::new(Words {
-                    announced: AtomicU64::new(IDLE),
-                    kept: AtomicU64::new(IDLE),
-                    walkers: AtomicU32::new(0),
-                    snapshot: Owned::new(IDLE),
-                    first: Owned::new(IDLE),
-                    bit: bit as u32,
-                    block: OnceLock::new(),
-                })
-            }),
-        }));
-        let published = self.blocks[index].compare_exchange(
-            ptr::null_mut(),
-            fresh,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
-        let block = match published {
-            Ok(_) => fresh,
-            Err(first) => {
-                // SAFETY: `fresh` came from `Box::into_raw` above and lost the race, so nobody
-                // else has seen it.
-                drop(unsafe { Box::from_raw(fresh) });
-                first
-            }
+    fn grow() -> &'static Block {
+        let words = |bit| Words {
+            announced: AtomicU64::new(IDLE),
+            kept: AtomicU64::new(IDLE),
+            walkers: AtomicU32::new(0),
+            snapshot: Owned::new(IDLE),
+            first: Owned::new(IDLE),
+            bit: bit as u32,
+            block: OnceLock::new(),
         };
-        // SAFETY: see `block`: published and never freed.
-        unsafe { &*block }
+        Box::leak(Box::new(Block {
+            occupied: AtomicU64::new(0),
+            words: std::array::from_fn(|bit| CachePadded::new(words(bit))),
+        }))
     }
 
     /// Claims a free slot (B1). Waits, yielding, while all [`MAX_VIEWS`] are taken.
     pub(crate) fn claim(&self) -> Slot {
         loop {
             for index in 0..BLOCKS {
-                let block = self.block(index).unwrap_or_else(|| self.grow(index));
+                let block = self.blocks[index].get_or_init(Self::grow);
                 let mut occupied = block.occupied.load(Ordering::Relaxed);
                 while (!occupied).trailing_zeros() < SLOTS_PER_BLOCK as u32 {
                     let bit = (!occupied).trailing_zeros();
@@ -166,7 +134,7 @@ impl Registry {
     pub(crate) fn scan(&self, mut each: impl FnMut(Sighting)) {
         for index in 0..BLOCKS {
             // Blocks are made in order, so the first missing one is the end.
-            let Some(block) = self.block(index) else { return };
+            let Some(block) = self.blocks[index].get() else { return };
             let mut occupied = block.occupied.load(Ordering::Acquire);
             while occupied != 0 {
                 let bit = occupied.trailing_zeros() as usize;
@@ -250,8 +218,8 @@ pub(crate) struct Announcement {
 pub(crate) unsafe trait View {
     /// The version that this view sees.
     fn snapshot(&self) -> u64;
-    /// See [`Announcement::while_walking`].
-    fn while_walking<R>(&self, walk: impl FnOnce() -> R) -> R;
+    /// The announcement.
+    fn announcement(&self) -> &Announcement;
 }
 
 // SAFETY: the two are written together, by the slot's owner.
@@ -261,8 +229,8 @@ unsafe impl View for Announcement {
         self.snapshot()
     }
 
-    fn while_walking<R>(&self, walk: impl FnOnce() -> R) -> R {
-        self.while_walking(walk)
+    fn announcement(&self) -> &Announcement {
+        self
     }
 }
 
@@ -273,15 +241,15 @@ pub(crate) struct Fixed {
     snapshot: u64,
 }
 
-// SAFETY: as above, and nobody moves on what cannot be reached but through `&self`.
+// SAFETY: as above, and nobody who has `&self` alone moves it on.
 unsafe impl View for Fixed {
     #[inline(always)]
     fn snapshot(&self) -> u64 {
-        self.snapshot()
+        self.snapshot
     }
 
-    fn while_walking<R>(&self, walk: impl FnOnce() -> R) -> R {
-        self.announcement.while_walking(walk)
+    fn announcement(&self) -> &Announcement {
+        &self.announcement
     }
 }
 
@@ -290,17 +258,6 @@ impl Fixed {
     pub(crate) fn new(announcement: Announcement) -> Self {
         let snapshot = announcement.snapshot();
         Self { announcement, snapshot }
-    }
-
-    /// The version that this view sees.
-    #[inline(always)]
-    pub(crate) fn snapshot(&self) -> u64 {
-        self.snapshot
-    }
-
-    /// See [`Announcement::again`].
-    pub(crate) fn again(&self, slot: Slot) -> Announcement {
-        self.announcement.again(slot)
     }
 
     #[inline(always)]
@@ -500,12 +457,6 @@ impl<H> DerefMut for Guard<H> {
     fn deref_mut(&mut self) -> &mut H {
         // SAFETY: as in `deref`, and `&mut self` makes it the only one through this guard.
         self.baton.held.with_mut(|held| unsafe { &mut *held })
-    }
-}
-
-impl<H> fmt::Debug for Guard<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Guard")
     }
 }
 

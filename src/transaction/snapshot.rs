@@ -8,7 +8,7 @@ use crate::cell::{
     TVar,
     logs::{FrozenWrites, THIN_READS},
     node::{CellOf, CellRef},
-    slot::{Announcement, Fixed},
+    slot::{Announcement, Fixed, View as _},
     store::STORE,
 };
 use crate::sync::{Table, fault, point};
@@ -87,9 +87,9 @@ impl Snapshot {
         self.view.into_announcement()
     }
 
-    /// The view.
-    pub(crate) fn view(&self) -> &Fixed {
-        &self.view
+    /// The announcement.
+    pub(crate) fn view(&self) -> &Announcement {
+        self.view.announcement()
     }
 
     /// The value of a cell in this snapshot. Cannot fail; the reference lives as long as the
