@@ -46,7 +46,7 @@ struct Block {
     words: [CachePadded<Words>; SLOTS_PER_BLOCK],
 }
 
-/// What others see of a slot.
+/// A slot: what others see of it, and what its view knows.
 struct Words {
     /// [`IDLE`], a snapshot, or a lower end with [`RANGE`].
     announced: AtomicU64,

@@ -246,12 +246,8 @@ impl Store {
     #[inline]
     pub(crate) fn puts_off_end(&self, guard: &mut Guard<Held>) -> Option<Spoils> {
         let held = &mut **guard;
-        let soon = held.touched.len() < PRUNE_TOGETHER && held.looked < LOOK_EVERY;
-        if !soon || !self.limbo.is_empty() {
-            return None;
-        }
-        held.looked += 1;
-        Some(Spoils { more: !held.touched.is_empty(), ..Spoils::default() })
+        let puts_off = self.limbo.is_empty() && held.puts_off_scan();
+        puts_off.then(|| Spoils { more: !held.touched.is_empty(), ..Spoils::default() })
     }
 
     /// Ends a hold: one fence, one scan, then everything that nobody can see any more is unlinked
@@ -283,8 +279,7 @@ impl Store {
             return Spoils::default();
         }
         let mut spoils = Spoils::default();
-        if !flush && held.touched.len() < PRUNE_TOGETHER && held.looked < LOOK_EVERY {
-            held.looked += 1;
+        if !flush && held.puts_off_scan() {
             spoils.more = true;
             return spoils;
         }
@@ -368,6 +363,14 @@ impl Held {
             && self.second_look.is_empty()
             && self.dropped.is_empty()
             && self.owned.is_empty())
+    }
+
+    /// Whether the end of this hold may do without a scan. Counts those that do.
+    #[inline]
+    fn puts_off_scan(&mut self) -> bool {
+        let puts_off = self.touched.len() < PRUNE_TOGETHER && self.looked < LOOK_EVERY;
+        self.looked += usize::from(puts_off);
+        puts_off
     }
 
     /// Makes room for `writes` more cells, so that linking cannot fail.
