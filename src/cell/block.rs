@@ -15,7 +15,7 @@
 )]
 
 use super::{
-    boxes::{Origin, Version, VersionHeader},
+    boxes::{Kept, Origin, Version, VersionHeader},
     labels::Label,
     node::{CellOf, CellRef, Header},
     store::STORE,
@@ -57,13 +57,13 @@ unsafe impl<T: Send + Sync + 'static> Send for Cells<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync + 'static> Sync for Cells<T> {}
 
-impl<T: Send + Sync + 'static> Cells<T> {
+impl<T: Kept> Cells<T> {
     /// As many cells as there are values.
     ///
     /// # Panics
     /// If they are more than [`MAX_CELLS`].
     pub(crate) fn new(label: Label, values: impl IntoIterator<Item = T>) -> Self {
-        let first = |value| Version::new(value, Origin::default());
+        let first = |value| Version::kept(value, Origin::default());
         let firsts: Vec<_> = values.into_iter().map(first).collect();
         let firsts = firsts.into_iter().map(|version| ManuallyDrop::new(version).node());
         Self::of(label, firsts, None)
@@ -86,7 +86,7 @@ impl<T: Send + Sync + 'static> Cells<T> {
     ) -> Self {
         let shares = values.iter().filter(|value| value.is_none()).count();
         let shared = Version::shared(rest, shares).map(|version| ManuallyDrop::new(version).node());
-        let own = |value| ManuallyDrop::new(Version::new(value, Origin::default())).node();
+        let own = |value| ManuallyDrop::new(Version::kept(value, Origin::default())).node();
         let firsts = values.into_iter().map(|value| match (value, shared) {
             (Some(value), _) => own(value),
             (None, Some(shared)) => shared,
@@ -94,7 +94,9 @@ impl<T: Send + Sync + 'static> Cells<T> {
         });
         Self::of(label, firsts, born)
     }
+}
 
+impl<T: Send + Sync + 'static> Cells<T> {
     /// Cells with these first versions, which are theirs from now on.
     fn of(
         label: Label,

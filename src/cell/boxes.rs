@@ -87,6 +87,17 @@ struct Glue {
 
 struct GlueOf<T>(PhantomData<T>);
 
+/// What a collection keeps in its cells.
+pub(crate) trait Kept: Send + Sync + Sized + 'static {
+    /// Whether to drop this value is to free memory and no more. Then it need not be put off.
+    fn is_plain(&self) -> bool {
+        !std::mem::needs_drop::<Self>()
+    }
+}
+
+/// The glue of a box with a plain value, see [`Kept`].
+struct PlainOf<T>(PhantomData<T>);
+
 /// The glue of a box that is the first version of several cells.
 struct SharedOf<T>(PhantomData<T>);
 
@@ -111,6 +122,10 @@ impl<T: Send + Sync + 'static> GlueOf<T> {
         #[cfg(loom)]
         poison: poison::<T>,
     };
+}
+
+impl<T: Send + Sync + 'static> PlainOf<T> {
+    const GLUE: Glue = Glue { needs_drop: false, ..GlueOf::<T>::GLUE };
 }
 
 impl<T: Send + Sync + 'static> SharedOf<T> {
@@ -365,6 +380,13 @@ impl Version {
         Self::boxed(value, &GlueOf::<T>::GLUE, origin)
     }
 
+    /// The same for a value of a collection.
+    #[inline]
+    pub(crate) fn kept<T: Kept>(value: T, origin: Origin) -> Self {
+        let glue = if value.is_plain() { &PlainOf::<T>::GLUE } else { &GlueOf::<T>::GLUE };
+        Self::boxed(value, glue, origin)
+    }
+
     /// A first version for so many cells; none if there are none. As often as that it is linked,
     /// and each time dropped.
     pub(super) fn shared<T: Send + Sync + 'static>(value: T, shares: usize) -> Option<Self> {
@@ -465,7 +487,7 @@ impl Version {
         self.header().size()
     }
 
-    /// Whether dropping the value runs code.
+    /// Whether dropping the value may run code of a user's, or code of ours that takes long.
     pub(crate) fn needs_drop(&self) -> bool {
         self.header().glue.needs_drop
     }

@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "logs behind `&self`: one of the five files of the cell module")]
 
 use super::{
-    boxes::{Lent, Origin, Version},
+    boxes::{Kept, Lent, Origin, Version},
     folds::{Fold, Merge, MergeOf, Step, Steps},
     node::{CellOf, CellRef},
     slot::{Announcement, Guard},
@@ -259,9 +259,19 @@ impl WriteLog {
         value: T,
         origin: Origin,
     ) {
-        let version = Version::new(value, origin);
-        // SAFETY: as in `is_empty`; `Version::new` above ran before the borrow.
-        unsafe { &mut *self.writes() }.put(cell.cell(), version, None);
+        self.put(cell.cell(), Version::new(value, origin));
+    }
+
+    /// The same for a value of a collection.
+    #[inline]
+    pub(crate) fn set_kept<T: Kept>(&self, cell: CellOf<'_, T>, value: T, origin: Origin) {
+        self.put(cell.cell(), Version::kept(value, origin));
+    }
+
+    #[inline]
+    fn put(&self, cell: CellRef, version: Version) {
+        // SAFETY: as in `is_empty`; nothing of a user's runs.
+        unsafe { &mut *self.writes() }.put(cell, version, None);
     }
 
     /// Merges `operand` into the cell at commit. The log has no value of the cell.

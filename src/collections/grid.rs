@@ -1,6 +1,6 @@
 //! [`TGrid`]: a rectangle of tiles, in which the unit of conflicts can be chosen.
 
-use crate::cell::{block::Cells, labels::Label};
+use crate::cell::{block::Cells, boxes::Kept, labels::Label};
 use crate::transaction::{Read, Transaction, view::sealed::Sealed};
 use std::{fmt, panic::Location, sync::Arc};
 
@@ -50,9 +50,20 @@ struct Grid<T: Send + Sync + 'static> {
 }
 
 enum Tiles<T: Send + Sync + 'static> {
-    Each(Cells<T>),
+    Each(Cells<Tile<T>>),
     /// As many rows in one cell.
     Rows(usize, Cells<Box<[T]>>),
+}
+
+/// A tile in a cell of its own.
+struct Tile<T>(T);
+
+impl<T: Send + Sync + 'static> Kept for Tile<T> {}
+
+impl<T: Send + Sync + 'static> Kept for Box<[T]> {
+    fn is_plain(&self) -> bool {
+        !std::mem::needs_drop::<T>()
+    }
 }
 
 impl<T: Clone + Send + Sync + 'static> TGrid<T> {
@@ -79,7 +90,8 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
         let row = |count: usize| vec![tile.clone(); count].into_boxed_slice();
         let tiles = match unit {
             GridUnit::Tile => {
-                Tiles::Each(Cells::sharing(label, (0..area).map(|_| None).collect(), tile, None))
+                let own = (0..area).map(|_| None).collect();
+                Tiles::Each(Cells::sharing(label, own, Tile(tile), None))
             }
             GridUnit::Row => Tiles::Rows(1, Cells::new(label, (0..height).map(|_| row(width)))),
             GridUnit::Grid => Tiles::Rows(height, Cells::new(label, [row(area)])),
@@ -99,7 +111,7 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
         let Grid { width, tiles, .. } = &*self.0;
         self.check((x, y));
         match tiles {
-            Tiles::Each(cells) => tx.write(cells.at(y * width + x), tile),
+            Tiles::Each(cells) => tx.write(cells.at(y * width + x), Tile(tile)),
             Tiles::Rows(together, cells) => {
                 let cell = cells.at(y / together);
                 let mut rows = tx.read(cell, Location::caller()).clone();
@@ -124,7 +136,7 @@ impl<T: Send + Sync + 'static> TGrid<T> {
         let (area, label) = (area(width, height), Label::NONE);
         let mut tiles = (0..area).map(|at| tile((at % width, at / width)));
         let tiles = match unit {
-            GridUnit::Tile => Tiles::Each(Cells::new(label, tiles)),
+            GridUnit::Tile => Tiles::Each(Cells::new(label, tiles.map(Tile))),
             GridUnit::Row => {
                 let row = |_| tiles.by_ref().take(width).collect();
                 Tiles::Rows(1, Cells::new(label, (0..height).map(row)))
@@ -184,7 +196,7 @@ impl<T: Send + Sync + 'static> TGrid<T> {
     ) -> &'v T {
         let Grid { width, tiles, .. } = &*self.0;
         match tiles {
-            Tiles::Each(cells) => view.read(cells.at(y * width + x), place),
+            Tiles::Each(cells) => &view.read(cells.at(y * width + x), place).0,
             Tiles::Rows(together, cells) => {
                 &view.read(cells.at(y / together), place)[y % together * width + x]
             }

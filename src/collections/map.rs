@@ -1,7 +1,7 @@
 //! [`TMap`]: a map whose keys do not get in each other's way.
 
 use super::counter::TCounter;
-use crate::cell::{block::Cells, labels::Label, node::CellOf};
+use crate::cell::{block::Cells, boxes::Kept, labels::Label, node::CellOf};
 use crate::transaction::{Read, Transaction, view::sealed::Sealed};
 use std::{
     borrow::Borrow,
@@ -103,6 +103,12 @@ enum Slot<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     Few(Vec<(K, V)>),
     /// More keys than fit into a slot, one level below.
     Branch(Node<K, V>),
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Kept for Slot<K, V> {
+    fn is_plain(&self) -> bool {
+        !std::mem::needs_drop::<(K, V)>() && !matches!(self, Self::Branch(_))
+    }
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Node<K, V> {

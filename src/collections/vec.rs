@@ -1,6 +1,6 @@
 //! [`TVec`]: a vector whose elements do not get in each other's way.
 
-use crate::cell::{TVar, block::Cells, labels::Label, node::CellOf};
+use crate::cell::{TVar, block::Cells, boxes::Kept, labels::Label, node::CellOf};
 use crate::transaction::{Read, Transaction, view::sealed::Sealed};
 use std::{fmt, panic::Location, sync::Arc};
 
@@ -49,6 +49,12 @@ struct Elements<T: Send + Sync + 'static> {
 
 /// The cells of some elements, if there have been so many.
 type Segment<T> = Option<Cells<Option<T>>>;
+
+impl<T: Send + Sync + 'static> Kept for Option<T> {
+    fn is_plain(&self) -> bool {
+        self.is_none() || !std::mem::needs_drop::<T>()
+    }
+}
 
 /// Where an element is: its segment, and its place there.
 fn place(index: usize) -> (usize, usize) {

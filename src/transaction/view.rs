@@ -8,7 +8,7 @@ use super::{
 };
 use crate::cell::{
     TVar,
-    boxes::Origin,
+    boxes::{Kept, Origin},
     deferred,
     folds::Merge,
     labels,
@@ -229,15 +229,16 @@ impl Transaction {
     #[inline]
     #[track_caller]
     pub fn set<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) {
-        self.write(cell.kept(), value);
+        let origin = self.origin();
+        self.attempt.logs.writes.set(cell.kept(), value, origin);
     }
 
     /// As [`Transaction::set`], for the collections.
     #[inline]
     #[track_caller]
-    pub(crate) fn write<T: Send + Sync + 'static>(&self, cell: CellOf<'_, T>, value: T) {
+    pub(crate) fn write<T: Kept>(&self, cell: CellOf<'_, T>, value: T) {
         let origin = self.origin();
-        self.attempt.logs.writes.set(cell, value, origin);
+        self.attempt.logs.writes.set_kept(cell, value, origin);
     }
 
     /// Who writes, and where; panics where nothing may be written.

@@ -1,7 +1,7 @@
 //! The edges of cells and transactions: what is dropped, panics, nests or leaks unexpectedly.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -10,7 +10,10 @@ use std::{
     },
     time::Duration,
 };
-use txloop::{Executor, TVar, Transaction, atomically, probe, snapshot, try_atomically};
+use txloop::{
+    Executor, GridUnit, TGrid, TMap, TOrdMap, TVar, TVec, Transaction, atomically, probe, snapshot,
+    try_atomically,
+};
 
 /// Says on a channel that it was dropped, and on which thread.
 struct Tell(Sender<std::thread::ThreadId>);
@@ -38,6 +41,36 @@ fn dropped(receiver: &Receiver<std::thread::ThreadId>) -> std::thread::ThreadId 
         }
     }
     panic!("the value was not dropped")
+}
+
+#[test]
+fn what_a_collection_held_is_dropped_on_a_thread_of_the_library() {
+    let check = |replace: &dyn Fn(&Transaction, Arc<Tell>)| {
+        let (told, receiver) = tell();
+        let told = Cell::new(Some(Arc::new(told)));
+        for _ in 0..2 {
+            let value = told.take().unwrap_or_else(|| Arc::new(tell().0));
+            atomically(|tx| replace(tx, Arc::clone(&value)));
+        }
+        assert_ne!(dropped(&receiver), std::thread::current().id());
+    };
+    let map = TMap::new();
+    check(&|tx, value| {
+        map.insert(tx, 1, value);
+    });
+    let ordered = TOrdMap::new();
+    check(&|tx, value| {
+        ordered.insert(tx, 1, value);
+    });
+    let vec = TVec::new();
+    check(&|tx, value| {
+        vec.pop(tx);
+        vec.push(tx, value);
+    });
+    for unit in [GridUnit::Tile, GridUnit::Row] {
+        let grid = TGrid::new(unit, (2, 2), None);
+        check(&|tx, value| grid.set(tx, (1, 1), Some(value)));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! of its neighbours' business. Whoever changes an inner node remembers it as read.
 
 use crate::{
-    cell::{TVar, block::Cells, labels::Label, node::CellOf},
+    cell::{TVar, block::Cells, boxes::Kept, labels::Label, node::CellOf},
     collections::TCounter,
     transaction::{Read, Transaction, view::sealed::Sealed},
 };
@@ -71,6 +71,12 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Child<K, V> {
 impl<K: Clone + Send + Sync + 'static, V: Send + Sync + 'static> Clone for Inner<K, V> {
     fn clone(&self) -> Self {
         Self { separators: self.separators.clone(), children: self.children.clone() }
+    }
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Kept for Node<K, V> {
+    fn is_plain(&self) -> bool {
+        !std::mem::needs_drop::<(K, V)>() && matches!(self, Self::Leaf(_))
     }
 }
 
