@@ -97,6 +97,16 @@ impl<T: Kept> Cells<T> {
 }
 
 impl<T: Send + Sync + 'static> Cells<T> {
+    /// So many cells, which share their first value; see [`Cells::sharing`] for `born`.
+    ///
+    /// # Panics
+    /// As [`Cells::new`].
+    pub(crate) fn alike(label: Label, len: usize, value: T, born: Option<u64>) -> Self {
+        let shared = Version::shared(value, len).map(|version| ManuallyDrop::new(version).node());
+        let firsts = (0..len).map(|_| shared.unwrap_or_else(|| unreachable!("there are some")));
+        Self::of(label, firsts, born)
+    }
+
     /// Cells with these first versions, which are theirs from now on.
     fn of(
         label: Label,

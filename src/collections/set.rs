@@ -17,7 +17,7 @@ use std::{
 /// A key, as of a [`TMap`].
 ///
 /// # Cost
-/// As a [`TMap`]: O(log₁₆ n) for a key, O(1) for [`TSet::len`], O(n) for iteration.
+/// As a [`TMap`]: O(1) for a key and for [`TSet::len`], O(n) for iteration.
 ///
 /// # Examples
 /// ```

@@ -44,6 +44,8 @@ impl Hasher for MaskedHasher {
 const MASKS: [u64; 4] = [u64::MAX, 0x3, 0xf000_0000_0000_0000, 0];
 /// The keys are below this.
 const KEYS: u16 = 24;
+/// In programs under which a map grows, they are below this.
+const MANY_KEYS: u16 = 600;
 
 type Map = TMap<u16, u32, Masked>;
 
@@ -57,18 +59,35 @@ enum Op {
     Len,
     Sum,
     Clear,
+    /// Inserts a third of all keys, from one on.
+    Fill(u16, u32),
+    /// Removes them.
+    Drain(u16),
 }
 
-fn op() -> impl Strategy<Value = Op> {
+fn third(from: u16) -> impl Iterator<Item = u16> {
+    (0..MANY_KEYS / 3).map(move |n| (from + 3 * n) % MANY_KEYS)
+}
+
+fn op(keys: u16) -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (0..KEYS).prop_map(Op::Get),
-        6 => (0..KEYS, any::<u32>()).prop_map(|(key, value)| Op::Insert(key, value)),
-        6 => (0..KEYS).prop_map(Op::Remove),
-        2 => (0..KEYS).prop_map(Op::Modify),
-        2 => (0..KEYS, any::<u32>()).prop_map(|(key, value)| Op::GetOrInsert(key, value)),
+        4 => (0..keys).prop_map(Op::Get),
+        6 => (0..keys, any::<u32>()).prop_map(|(key, value)| Op::Insert(key, value)),
+        6 => (0..keys).prop_map(Op::Remove),
+        2 => (0..keys).prop_map(Op::Modify),
+        2 => (0..keys, any::<u32>()).prop_map(|(key, value)| Op::GetOrInsert(key, value)),
         1 => Just(Op::Len),
         1 => Just(Op::Sum),
         1 => Just(Op::Clear),
+    ]
+}
+
+/// The same under which a map grows.
+fn growing() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        20 => op(MANY_KEYS),
+        3 => (0..MANY_KEYS, any::<u32>()).prop_map(|(from, value)| Op::Fill(from, value)),
+        1 => (0..MANY_KEYS).prop_map(Op::Drain),
     ]
 }
 
@@ -88,6 +107,12 @@ fn run(map: &Map, tx: &Transaction, op: &Op) -> Answer {
         Op::Clear => {
             map.clear(tx);
             None
+        }
+        Op::Fill(from, value) => {
+            Some(third(from).filter(|key| map.insert(tx, *key, value).is_some()).count() as u64)
+        }
+        Op::Drain(from) => {
+            Some(third(from).filter(|key| map.remove(tx, key).is_some()).count() as u64)
         }
     }
 }
@@ -110,6 +135,10 @@ fn run_on_model(map: &mut HashMap<u16, u32>, op: &Op) -> Answer {
             map.clear();
             None
         }
+        Op::Fill(from, value) => {
+            Some(third(from).filter(|key| map.insert(*key, value).is_some()).count() as u64)
+        }
+        Op::Drain(from) => Some(third(from).filter(|key| map.remove(key).is_some()).count() as u64),
     }
 }
 
@@ -121,7 +150,7 @@ fn contents(map: &Map, view: &impl Read) -> HashMap<u16, u32> {
     }
     assert_eq!(map.len(view), seen.len());
     assert_eq!(map.is_empty(view), seen.is_empty());
-    assert!((0..KEYS).all(|key| map.contains_key(view, &key) == seen.contains_key(&key)));
+    assert!((0..MANY_KEYS).all(|key| map.contains_key(view, &key) == seen.contains_key(&key)));
     seen
 }
 
@@ -140,7 +169,8 @@ fn a_map_is_a_hash_map() {
             prop_assert_eq!(atomically(|tx| contents(&map, tx)), model);
             Ok(())
         };
-        let outcome = runner(200).run(&program(op(), 40), check);
+        let outcome = runner(200).run(&program(op(KEYS), 40), check);
+        let outcome = outcome.and_then(|()| runner(20).run(&program(growing(), 40), check));
         outcome.unwrap_or_else(|error| panic!("{mask:x}: {error}"));
     }
 }
@@ -153,7 +183,8 @@ fn handlers_on_many_threads_see_a_serial_map() {
             prop_assert_eq!(snapshot(|s| contents(&map, s)), model);
             Ok(())
         };
-        let outcome = runner(60).run(&program(op(), 120), check);
+        let outcome = runner(60).run(&program(op(KEYS), 120), check);
+        let outcome = outcome.and_then(|()| runner(15).run(&program(growing(), 60), check));
         outcome.unwrap_or_else(|error| panic!("{mask:x}: {error}"));
     }
 }
@@ -186,7 +217,8 @@ impl Hasher for Number {
     }
 
     fn finish(&self) -> u64 {
-        self.0
+        // The tree looks at the low byte first, and at its high half.
+        (self.0 & 0x0f0f_0f0f_0f0f_0f0f) << 4 | self.0 >> 4 & 0x0f0f_0f0f_0f0f_0f0f
     }
 }
 
@@ -250,6 +282,62 @@ fn nodes_that_are_left_with_one_key_are_given_up() {
 }
 
 #[test]
+fn the_order_of_iteration_is_that_of_the_hashes_however_the_map_grew() {
+    let hasher = Masked(u64::MAX);
+    let keys = |map: &TMap<u64, (), Masked>| snapshot(|s| map.keys(s).copied().collect::<Vec<_>>());
+    let grown = TMap::with_hasher(hasher);
+    let mut orders = Vec::new();
+    for last in [10, 100, 1_000, 10_000_u64, 100_000] {
+        (0..last).for_each(|key| {
+            atomically(|tx| grown.insert(tx, key, ()).copied());
+        });
+        // In one transaction and in another order, of which the first half is removed again.
+        let made = TMap::with_hasher(hasher);
+        atomically(|tx| {
+            for key in (0..last.min(20_000)).rev() {
+                made.insert(tx, key, ());
+            }
+        });
+        if last <= 20_000 {
+            assert_eq!(keys(&grown), keys(&made));
+        }
+        orders.push(keys(&grown));
+    }
+    for pair in orders.windows(2) {
+        let last = pair[0].len() as u64;
+        let old = pair[1].iter().filter(|key| **key < last);
+        assert!(old.eq(&pair[0]), "what is added moves nothing");
+    }
+}
+
+#[test]
+fn a_handler_beside_the_growth_of_a_map_sees_what_one_thread_would() {
+    let map = TMap::with_hasher(Masked(u64::MAX));
+    let (first, more) = (0..10_000_u64, 10_000..20_000);
+    let executor = txloop::Executor::builder().threads(3).build().expect("threads");
+    let insert = |range: std::ops::Range<u64>| {
+        let handler = |key| {
+            let map = map.clone();
+            move |tx: &Transaction| map.insert(tx, key, key).copied()
+        };
+        executor.run("insert", range.map(handler).collect::<Vec<_>>())
+    };
+    assert!(insert(first.clone()).into_iter().all(|answer| answer == Ok(None)));
+    snapshot(|old| {
+        assert!(insert(more.clone()).into_iter().all(|answer| answer == Ok(None)));
+        // Reads what has moved since, and what has not.
+        assert_eq!(map.len(old), 10_000);
+        assert!(first.clone().all(|key| map.get(old, &key) == Some(&key)));
+        assert!((10_000..20_000).all(|key| map.get(old, &key).is_none()));
+        let mut keys: Vec<_> = map.keys(old).copied().collect();
+        keys.sort_unstable();
+        assert!(keys.into_iter().eq(first.clone()));
+    });
+    let all = snapshot(|s| (0..20_000).all(|key| map.get(s, &key) == Some(&key)));
+    assert!(all);
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "a test's own clock")]
 fn a_reader_sees_what_was_removed_meanwhile() {
     let map = by_number();
@@ -295,6 +383,20 @@ fn keys_and_values_are_dropped_once() {
     atomically(|tx| map.clear(tx));
     drop(map);
     super::eventually(|| Arc::strong_count(&token) == 1);
+}
+
+#[test]
+fn a_map_that_has_grown_keeps_nothing_of_before() {
+    let (old, new) = (Arc::new(()), Arc::new(()));
+    let map = TMap::with_hasher(Masked(u64::MAX));
+    for value in [&old, &new] {
+        for key in 0..2_000_u64 {
+            atomically(|tx| map.insert(tx, key, Arc::clone(value)).is_some());
+        }
+    }
+    super::eventually(|| Arc::strong_count(&old) == 1);
+    assert_eq!(Arc::strong_count(&new), 2_001);
+    assert_eq!(snapshot(|s| map.values(s).filter(|value| Arc::ptr_eq(value, &new)).count()), 2_000);
 }
 
 #[test]

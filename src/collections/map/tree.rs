@@ -1,0 +1,486 @@
+//! What is inside of a [`TMap`](super::TMap): a root that grows with the number of keys, and below
+//! its slots a trie of small nodes, for keys whose hashes begin alike.
+//!
+//! A root whose table is crowded is replaced by one with a table of [`GROWTH`] times as many slots.
+//! These are empty at first and say [`Slot::Before`]: what belongs there is in the table before,
+//! where it is looked for until somebody writes there. Whoever does moves what that slot of the old
+//! table has, all of it, into the new ones. So no handler moves more than a few keys. The next
+//! growth comes when all has moved; what nobody wrote is moved then, some slots at a time.
+
+use super::{super::counter::TCounter, Place};
+use crate::cell::{TVar, block::Cells, boxes::Kept, labels::Label, node::CellOf};
+use crate::transaction::{Read, Transaction, view::sealed::Sealed};
+use std::{borrow::Borrow, sync::Arc};
+
+/// How many bits of a hash choose the slot of a node.
+const NODE_BITS: u32 = 4;
+/// The same for the smallest table.
+const LEAST_BITS: u32 = 4;
+/// A table grows by so many.
+const GROWTH_BITS: u32 = 1;
+/// How many slots of a table take the place of one of the table before.
+const GROWTH: usize = 1 << GROWTH_BITS;
+/// The largest table.
+const MOST_BITS: u32 = 28;
+/// How many slots of the table before are moved together because they are in the way of growth.
+const MOVED: usize = 64;
+/// How many slots are looked at to find those.
+const SEARCHED: usize = 16_384;
+/// How many slots are looked at to tell.
+const LOOKS: usize = 64;
+/// Slots whose keys agree in so many bits take more than one: it is rare enough then that handlers
+/// want two of them at the same time, and the fewer lines of memory a large map takes, the more of
+/// them are near.
+const SHARED_BITS: u32 = 12;
+/// Entries of so many bytes are copied with their neighbours as fast as alone.
+const LIGHT: usize = 32;
+
+/// The slot of a hash, of which `above` bits are used up, among those for the next `bits`.
+#[inline]
+fn index(hash: u64, above: u32, bits: u32) -> usize {
+    ((hash << above) >> (u64::BITS - bits)) as usize
+}
+
+/// An entry with the hash of its key.
+pub(super) type Entry<K, V> = (u64, K, V);
+
+/// Slots for the first bits of a hash.
+struct Table<K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    slots: Cells<Slot<K, V>>,
+    bits: u32,
+}
+
+/// Where all begins. Replaced as a whole.
+pub(super) struct Root<K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    table: Arc<Table<K, V>>,
+    /// The table before, from which slots still have to move, or had to.
+    before: Option<Arc<Table<K, V>>>,
+    /// How many of its slots have not moved.
+    left: TCounter,
+}
+
+/// A cell of the tree: what it holds belongs to hashes that agree in all bits down to it.
+pub(super) enum Slot<K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    Empty,
+    One([(K, V); 1]),
+    /// In the order of their hashes, as above.
+    Few(Vec<(K, V)>),
+    /// More keys than fit into a slot: slots for the next bits.
+    Branch(Cells<Self>),
+    /// What belongs here is in the table before.
+    Before,
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Kept for Slot<K, V> {
+    fn is_plain(&self) -> bool {
+        !std::mem::needs_drop::<(K, V)>() && !matches!(self, Self::Branch(_))
+    }
+}
+
+/// A place for a hash: its cell, how many bits lead there, and what it holds.
+pub(super) struct Found<'v, K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    pub(super) cell: CellOf<'v, Slot<K, V>>,
+    pub(super) bits: u32,
+    pub(super) slot: &'v Slot<K, V>,
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slot<K, V> {
+    /// Whether it costs next to nothing to clone and to drop an entry.
+    const IS_LIGHT: bool = !std::mem::needs_drop::<(K, V)>() && size_of::<(K, V)>() <= LIGHT;
+
+    /// The most keys of a slot, whose hashes agree in so many bits.
+    const fn capacity(bits: u32) -> usize {
+        match bits {
+            u64::BITS.. => usize::MAX,
+            SHARED_BITS.. if Self::IS_LIGHT => 12,
+            SHARED_BITS.. => 4,
+            _ => 1,
+        }
+    }
+
+    /// A root grows when its slots have more keys than so many on average.
+    const fn crowded(bits: u32) -> usize {
+        match bits {
+            SHARED_BITS.. if Self::IS_LIGHT => 8,
+            _ => 2,
+        }
+    }
+
+    /// A slot with these entries.
+    fn leaf(mut entries: impl ExactSizeIterator<Item = (K, V)>) -> Self {
+        match (entries.len(), entries.next()) {
+            (1, Some(one)) => Self::One([one]),
+            (_, Some(first)) => Self::Few(std::iter::once(first).chain(entries).collect()),
+            (_, None) => Self::Empty,
+        }
+    }
+
+    /// A slot with these entries, in the order of their hashes, which agree in so many bits.
+    fn of(label: Label, bits: u32, entries: Vec<Entry<K, V>>, born: Option<u64>) -> Self {
+        if entries.len() <= Self::capacity(bits) {
+            return Self::leaf(entries.into_iter().map(|(_, key, value)| (key, value)));
+        }
+        let slots = slots(label, (bits, NODE_BITS), entries, born);
+        Self::Branch(Cells::sharing(label, slots, Self::Empty, born))
+    }
+
+    /// What it holds itself.
+    #[inline]
+    pub(super) fn entries(&self) -> &[(K, V)] {
+        match self {
+            Self::One(one) => one,
+            Self::Few(few) => few,
+            Self::Empty | Self::Branch(_) | Self::Before => &[],
+        }
+    }
+}
+
+/// Slots for the next `bits` bits of hashes that agree in those `above`; none where nothing is.
+fn slots<K: Send + Sync + 'static, V: Send + Sync + 'static>(
+    label: Label,
+    (above, bits): (u32, u32),
+    entries: Vec<Entry<K, V>>,
+    born: Option<u64>,
+) -> Vec<Option<Slot<K, V>>> {
+    let mut entries = entries.into_iter().peekable();
+    let slot = |at| {
+        let here = |entry: &Entry<K, V>| index(entry.0, above, bits) == at;
+        let own: Vec<_> = std::iter::from_fn(|| entries.next_if(here)).collect();
+        (!own.is_empty()).then(|| Slot::of(label, above + bits, own, born))
+    };
+    (0..1 << bits).map(slot).collect()
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Table<K, V> {
+    fn size(&self) -> usize {
+        1 << self.bits
+    }
+
+    #[inline]
+    fn index(&self, hash: u64) -> usize {
+        index(hash, 0, self.bits)
+    }
+
+    #[inline]
+    fn slot(&self, hash: u64) -> CellOf<'_, Slot<K, V>> {
+        self.slots.at(self.index(hash))
+    }
+
+    /// Whether slots have more keys than they should, as far as a few of them show. What others do
+    /// with these does not matter: nothing depends on it but speed.
+    fn is_crowded(&self, tx: &Transaction, hash: u64) -> bool {
+        let looks = LOOKS.min(self.size());
+        let (first, step) = (self.index(hash), self.size() / looks);
+        let keys = |look: usize| match tx.peek(self.slots.at((first + look * step) % self.size())) {
+            Slot::Branch(_) => Slot::<K, V>::capacity(self.bits) + 2,
+            slot => slot.entries().len(),
+        };
+        (0..looks).map(keys).sum::<usize>() > Slot::<K, V>::crowded(self.bits) * looks
+    }
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Root<K, V> {
+    /// A root of its own for these entries.
+    pub(super) fn of(label: Label, mut entries: Vec<Entry<K, V>>) -> Self {
+        entries.sort_by_key(|entry| entry.0);
+        let is_enough =
+            |bits: &u32| entries.len() >> bits < Slot::<K, V>::crowded(*bits) || *bits >= MOST_BITS;
+        let mut sizes = (LEAST_BITS..).step_by(GROWTH_BITS as usize);
+        let bits = sizes.find(is_enough).unwrap_or(LEAST_BITS);
+        let slots = slots(label, (0, bits), entries, None);
+        let slots = Cells::sharing(label, slots, Slot::Empty, None);
+        Self::with(label, Table { slots, bits }, None)
+    }
+
+    /// An empty root that takes the place of all others; see [`Cells::sharing`] for `born`.
+    pub(super) fn empty(label: Label, born: u64) -> Self {
+        let slots = Cells::alike(label, 1 << LEAST_BITS, Slot::Empty, Some(born));
+        Self::with(label, Table { slots, bits: LEAST_BITS }, None)
+    }
+
+    fn with(label: Label, table: Table<K, V>, before: Option<Arc<Table<K, V>>>) -> Self {
+        let left = before.as_ref().map_or(0, |before| before.size() as i64);
+        Self { table: Arc::new(table), before, left: TCounter::labelled(label, left) }
+    }
+
+    /// Where a key of this hash is, if it is in the map; and whether that is below this root and
+    /// not one before.
+    #[inline]
+    pub(super) fn find<'v>(
+        &'v self,
+        view: &'v impl Read,
+        hash: u64,
+        place: Place,
+    ) -> (Found<'v, K, V>, bool) {
+        let (mut table, mut is_here) = (&*self.table, true);
+        let (mut cell, mut bits) = (table.slot(hash), table.bits);
+        loop {
+            match (view.read(cell, place), &self.before) {
+                (Slot::Branch(below), _) => {
+                    cell = below.at(index(hash, bits, NODE_BITS));
+                    bits += NODE_BITS;
+                }
+                (Slot::Before, Some(before)) => {
+                    (table, is_here) = (before, false);
+                    (cell, bits) = (table.slot(hash), table.bits);
+                }
+                (slot, _) => return (Found { cell, bits, slot }, is_here),
+            }
+        }
+    }
+
+    /// All entries that are in a slot and below it, with their hashes, in their order.
+    fn gather(
+        tx: &Transaction,
+        slot: &Slot<K, V>,
+        hashed: &impl Fn(&K) -> u64,
+        place: Place,
+        into: &mut Vec<Entry<K, V>>,
+    ) where
+        K: Clone,
+        V: Clone,
+    {
+        let entry = |(key, value): &(K, V)| (hashed(key), key.clone(), value.clone());
+        into.extend(slot.entries().iter().map(entry));
+        if let Slot::Branch(below) = slot {
+            for at in 0..1 << NODE_BITS {
+                Self::gather(tx, tx.read(below.at(at), place), hashed, place, into);
+            }
+        }
+    }
+
+    /// Moves what the slot of a hash in the table before has.
+    #[track_caller]
+    pub(super) fn settle(
+        &self,
+        tx: &Transaction,
+        label: Label,
+        (hash, hashed): (u64, &impl Fn(&K) -> u64),
+        place: Place,
+    ) where
+        K: Clone,
+        V: Clone,
+    {
+        if let Some(before) = &self.before {
+            self.settle_slot(tx, label, (before, before.index(hash)), hashed, place);
+        }
+    }
+
+    #[track_caller]
+    fn settle_slot(
+        &self,
+        tx: &Transaction,
+        label: Label,
+        (before, at): (&Table<K, V>, usize),
+        hashed: &impl Fn(&K) -> u64,
+        place: Place,
+    ) where
+        K: Clone,
+        V: Clone,
+    {
+        let from = before.slots.at(at);
+        let mut entries = Vec::new();
+        Self::gather(tx, tx.read(from, place), hashed, place, &mut entries);
+        let born = Some(Transaction::newest_version());
+        let slots = slots(label, (before.bits, GROWTH_BITS), entries, born);
+        for (n, slot) in slots.into_iter().enumerate() {
+            tx.write(self.table.slots.at(at * GROWTH + n), slot.unwrap_or(Slot::Empty));
+        }
+        tx.write(from, Slot::Empty);
+        self.left.add(tx, -1);
+    }
+}
+
+/// Puts a larger root into the place of one that is crowded, if all has moved to that one; else
+/// moves some more.
+#[track_caller]
+pub(super) fn grow<K, V>(
+    tx: &Transaction,
+    cell: &TVar<Root<K, V>>,
+    label: Label,
+    (hash, hashed): (u64, &impl Fn(&K) -> u64),
+    place: Place,
+) where
+    K: Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let root = tx.read(cell.kept(), place);
+    let table = &root.table;
+    if table.bits >= MOST_BITS || !table.is_crowded(tx, hash) {
+        return;
+    }
+    if let Some(before) = &root.before
+        && root.left.get(tx) > 0
+    {
+        let first = before.index(hash);
+        let all = (0..before.size().min(SEARCHED)).map(|n| (first + n) % before.size());
+        let stays = |at: &usize| matches!(tx.peek(table.slots.at(at * GROWTH)), Slot::Before);
+        for at in all.filter(stays).take(MOVED) {
+            // What is moved is read: two who move it do not both succeed.
+            if let Slot::Before = tx.read(table.slots.at(at * GROWTH), place) {
+                root.settle_slot(tx, label, (before, at), hashed, place);
+            }
+        }
+        return;
+    }
+    let bits = table.bits + GROWTH_BITS;
+    let born = Some(Transaction::newest_version());
+    let slots = Cells::alike(label, 1 << bits, Slot::Before, born);
+    tx.set(cell, Root::with(label, Table { slots, bits }, Some(Arc::clone(table))));
+}
+
+impl<K: Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Found<'_, K, V> {
+    /// What the slot holds with another entry instead of the one at `at`.
+    pub(super) fn with(&self, at: usize, new: (K, V)) -> Slot<K, V> {
+        if let Slot::One(_) = self.slot {
+            return Slot::One([new]);
+        }
+        let (entries, mut new) = (self.slot.entries().iter().enumerate(), Some(new));
+        let entry = |(n, old): (usize, &(K, V))| match n == at {
+            true => new.take().unwrap_or_else(|| old.clone()),
+            false => old.clone(),
+        };
+        Slot::leaf(entries.map(entry))
+    }
+
+    /// What the slot holds with one entry more; and whether it is a node now.
+    pub(super) fn beside(
+        &self,
+        label: Label,
+        new: Entry<K, V>,
+        hashed: &impl Fn(&K) -> u64,
+    ) -> (Slot<K, V>, bool) {
+        let entries = self.slot.entries();
+        if entries.is_empty() {
+            return (Slot::One([(new.1, new.2)]), false);
+        }
+        let hash = |(key, value): &(K, V)| (hashed(key), key.clone(), value.clone());
+        let mut entries: Vec<_> = entries.iter().map(hash).collect();
+        entries.insert(entries.partition_point(|old| old.0 <= new.0), new);
+        // What is made here is come upon only through what this transaction will write.
+        let slot = Slot::of(label, self.bits, entries, Some(Transaction::newest_version()));
+        let is_node = matches!(slot, Slot::Branch(_));
+        (slot, is_node)
+    }
+}
+
+/// Takes a key out of a slot, to which so many bits lead, and of those below it.
+#[track_caller]
+pub(super) fn take<'t, K, V, Q>(
+    tx: &'t Transaction,
+    root: &'t Root<K, V>,
+    hash: u64,
+    key: &Q,
+    place: Place,
+) -> Option<&'t V>
+where
+    K: Borrow<Q> + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    Q: Eq + ?Sized,
+{
+    take_from(tx, (root.table.slot(hash), root.table.bits), hash, key, place)
+}
+
+#[track_caller]
+fn take_from<'t, K, V, Q>(
+    tx: &'t Transaction,
+    (cell, bits): (CellOf<'t, Slot<K, V>>, u32),
+    hash: u64,
+    key: &Q,
+    place: Place,
+) -> Option<&'t V>
+where
+    K: Borrow<Q> + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    Q: Eq + ?Sized,
+{
+    let slot = tx.read(cell, place);
+    if let Slot::Branch(below) = slot {
+        let next = below.at(index(hash, bits, NODE_BITS));
+        let value = take_from(tx, (next, bits + NODE_BITS), hash, key, place)?;
+        if let Some(rest) = rest(tx, below, Slot::<K, V>::capacity(bits), place) {
+            tx.write(cell, rest);
+        }
+        return Some(value);
+    }
+    let entries = slot.entries();
+    let at = entries.iter().position(|(own, _)| own.borrow() == key)?;
+    let others = entries[..at].iter().chain(&entries[at + 1..]).cloned();
+    let others: Vec<_> = others.collect();
+    tx.write(cell, Slot::leaf(others.into_iter()));
+    Some(&entries[at].1)
+}
+
+/// What could stand in place of a node, if it has few keys for a slot of this capacity. Only then
+/// all of it is remembered as read.
+fn rest<K, V>(
+    tx: &Transaction,
+    node: &Cells<Slot<K, V>>,
+    capacity: usize,
+    place: Place,
+) -> Option<Slot<K, V>>
+where
+    K: Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let slots = || (0..1 << NODE_BITS).map(|at| node.at(at));
+    // Not as soon as they fit: the next one that comes would open the node again.
+    let (most, mut count) = (capacity.div_ceil(2), 0);
+    for slot in slots() {
+        count += match tx.peek(slot) {
+            Slot::Branch(_) => return None,
+            slot => slot.entries().len(),
+        };
+        if count > most {
+            return None;
+        }
+    }
+    let rest: Vec<_> = slots().flat_map(|slot| tx.read(slot, place).entries()).cloned().collect();
+    Some(Slot::leaf(rest.into_iter()))
+}
+
+/// Where an iteration is in a row of slots.
+struct Row<'v, K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    slots: &'v Cells<Slot<K, V>>,
+    at: usize,
+    end: usize,
+    /// The table before, if the slots are those of a table that has one.
+    before: Option<&'v Table<K, V>>,
+}
+
+/// All entries, in the order of their hashes.
+pub(super) fn walk<'v, K: Send + Sync + 'static, V: Send + Sync + 'static>(
+    view: &'v impl Read,
+    Root { table, before, .. }: &'v Root<K, V>,
+    place: Place,
+) -> impl Iterator<Item = &'v (K, V)> {
+    let before = before.as_deref();
+    let all = Row { slots: &table.slots, at: 0, end: table.size(), before };
+    let (mut path, mut few) = (vec![all], [].iter());
+    std::iter::from_fn(move || {
+        loop {
+            if let Some(entry) = few.next() {
+                return Some(entry);
+            }
+            let row = path.last_mut()?;
+            if row.at == row.end {
+                path.pop();
+                continue;
+            }
+            let at = row.at;
+            row.at += 1;
+            match (view.read(row.slots.at(at), place), row.before) {
+                (Slot::Branch(slots), _) => {
+                    path.push(Row { slots, at: 0, end: 1 << NODE_BITS, before: None });
+                }
+                (Slot::Before, Some(Table { slots, .. })) => {
+                    // Those that take the place of one slot there are not here together.
+                    row.at = at + GROWTH;
+                    let at = at / GROWTH;
+                    path.push(Row { slots, at, end: at + 1, before: None });
+                }
+                (slot, _) => few = slot.entries().iter(),
+            }
+        }
+    })
+}
