@@ -4,9 +4,14 @@
 //! |---|---|---|
 //! | queues | anyone pushes | workers, and the loop in its own batch, pop |
 //! | `lane` | whoever meets a task that belongs there | the one worker that has entered it |
-//! | `sleepers`, `asleep` | a worker before it parks | whoever pushes, after a fence |
+//! | `sleepers` | a worker before it parks | whoever pushes, after a fence |
 //! | `outstanding` | accepted: +1; ended: -1 | workers that were told to stop |
 //! | `ready` | the worker that submits: +1; the finisher: -1 | workers, to bound it |
+//!
+//! In arrival order workers beyond the number of cores leave cheap tickets to the others: one that
+//! is taken off its core with a ticket in hand keeps everybody from theirs. They only ever help, so
+//! nothing is lost if one is not woken; before it sleeps it wakes one of the others for what it
+//! leaves.
 //!
 //! No lost wake-up: a worker says that it sleeps, fences, and looks at the queues once more;
 //! whoever pushes does so, fences, and looks for sleepers. One of the two sees the other.
@@ -19,11 +24,12 @@ use super::{
     ledger::Ledger,
     schedule::{self, Class, Next},
     series::Series,
+    sleepers::Sleepers,
     twice::Twice,
 };
 use crate::cell::{deferred, store::STORE};
 use crate::sync::{
-    Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, Table, Unparker, fault, fence, now_ns, point,
+    Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, Table, fault, fence, now_ns, point,
 };
 use crate::transaction::{
     attempt::{Attempt, Spare},
@@ -92,9 +98,7 @@ pub(crate) struct Core {
     parked: AtomicUsize,
     /// Of the jobs that have not been dropped.
     input_bytes: CachePadded<AtomicUsize>,
-    sleeping: CachePadded<AtomicUsize>,
-    sleepers: SegQueue<usize>,
-    workers: Vec<Sleeper>,
+    pub(crate) sleepers: Sleepers,
     /// Wakes the loop, where its thread is the only one.
     loop_alone: OnceLock<Box<dyn Fn() + Send + Sync>>,
     stopping: AtomicBool,
@@ -127,27 +131,13 @@ pub(crate) enum Work {
     InLane,
 }
 
-/// How a worker is woken.
-struct Sleeper {
-    unparker: Unparker,
-    asleep: AtomicBool,
-    /// Whether its number stands in `sleepers`: at most once, however often it sleeps.
-    listed: AtomicBool,
-}
-
-impl Sleeper {
-    fn new(unparker: Unparker) -> Self {
-        Self { unparker, asleep: AtomicBool::new(false), listed: AtomicBool::new(false) }
-    }
-}
-
 impl Core {
     pub(crate) fn new(
         threads: usize,
         order: Order,
         limits: Limits,
         seed: Seed,
-        unparkers: Vec<Unparker>,
+        sleepers: Sleepers,
         ledger: Ledger,
         twice: Twice,
     ) -> Arc<Self> {
@@ -171,9 +161,7 @@ impl Core {
             ready: CachePadded::new(AtomicUsize::new(0)),
             parked: AtomicUsize::new(0),
             input_bytes: CachePadded::new(AtomicUsize::new(0)),
-            sleeping: CachePadded::new(AtomicUsize::new(0)),
-            sleepers: SegQueue::new(),
-            workers: unparkers.into_iter().map(Sleeper::new).collect(),
+            sleepers,
             loop_alone: OnceLock::new(),
             stopping: AtomicBool::new(false),
             ledger,
@@ -359,13 +347,16 @@ impl Core {
         self.views.push((task, attempt));
     }
 
-    /// The next task for a worker. `cheap_run` counts cheap ones in a row.
-    pub(crate) fn next(&self, cheap_run: &mut u32, now_ns: u64) -> Option<Work> {
+    /// The next task for worker `index`. `cheap_run` counts cheap ones in a row.
+    pub(crate) fn next(&self, index: usize, cheap_run: &mut u32, now_ns: u64) -> Option<Work> {
         if let Some(task) = self.alone.pop() {
             return Some(Work::Alone(task));
         }
         if let Some(arrival) = &self.arrival {
             let view = self.views.pop().map(|(task, attempt)| Work::View(task, attempt));
+            if self.sleepers.only_helps(index) {
+                return view.or_else(|| arrival.next_expensive(now_ns));
+            }
             let turn = || arrival.is_unserved().then_some(Work::Turn);
             return view.or_else(turn).or_else(|| arrival.next(now_ns));
         }
@@ -386,6 +377,12 @@ impl Core {
         expensive.or_else(|| self.members()).or_else(|| self.cheap.pop().map(Work::Task))
     }
 
+    /// Whether there is something for a worker that only helps.
+    fn has_work_to_help(&self) -> bool {
+        !(self.alone.is_empty() && self.views.is_empty())
+            || self.arrival.as_ref().is_some_and(Arrival::has_expensive)
+    }
+
     /// Whether a worker would find something, as far as this thread can see.
     pub(crate) fn has_work(&self) -> bool {
         !(self.cheap.is_empty()
@@ -400,30 +397,20 @@ impl Core {
 
     /// Wakes one sleeping worker, if work waits and one sleeps.
     pub(crate) fn wake_one(&self) {
-        // See the module: pairs with the fence in `sleep`.
+        // See the module: pairs with the fence in `may_sleep`.
         fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) == 0 {
+        if self.sleepers.is_empty() {
             if let Some(wake) = self.loop_alone.get() {
                 wake();
             }
-            return;
-        }
-        while let Some(index) = self.sleepers.pop() {
-            let worker = &self.workers[index];
-            // SeqCst, against `may_sleep`: unlisted before the look at `asleep`, so that a worker
-            // which finds itself listed still is seen asleep here.
-            worker.listed.store(false, Ordering::SeqCst);
-            if worker.asleep.swap(false, Ordering::SeqCst) {
-                self.sleeping.fetch_sub(1, Ordering::Relaxed);
-                worker.unparker.unpark();
-                return;
-            }
+        } else if !self.sleepers.wake_one() && self.has_work_to_help() {
+            self.sleepers.wake_helper();
         }
     }
 
     /// How many threads there are beside a loop's.
     pub(crate) fn workers(&self) -> usize {
-        self.workers.len()
+        self.sleepers.workers()
     }
 
     /// Sets how the loop is woken whose thread is the only one of the executor.
@@ -433,17 +420,18 @@ impl Core {
 
     /// Says that worker `index` is about to park; false if there is something to do after all.
     pub(crate) fn may_sleep(&self, index: usize) -> bool {
-        let worker = &self.workers[index];
         point!(Sleep);
-        worker.asleep.store(true, Ordering::SeqCst);
-        self.sleeping.fetch_add(1, Ordering::Relaxed);
-        if !worker.listed.swap(true, Ordering::SeqCst) {
-            self.sleepers.push(index);
-        }
+        self.sleepers.falls_asleep(index);
         fence(Ordering::SeqCst);
         point!(Sleep);
         let over = self.is_stopping() && self.is_drained();
-        if (self.has_work() && !fault!("sleep-without-look")) || over || deferred::pending() {
+        let mut work = self.has_work();
+        if work && self.sleepers.only_helps(index) {
+            // What this one did may have made room for what it leaves to the others.
+            self.sleepers.wake_one();
+            work = self.has_work_to_help();
+        }
+        if (work && !fault!("sleep-without-look")) || over || deferred::pending() {
             self.awake(index);
             return false;
         }
@@ -452,17 +440,13 @@ impl Core {
 
     /// Takes back what [`Core::may_sleep`] said, unless somebody has ended the sleep.
     pub(crate) fn awake(&self, index: usize) {
-        if self.workers[index].asleep.swap(false, Ordering::SeqCst) {
-            self.sleeping.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.sleepers.awake(index);
     }
 
     /// Tells the workers to end when everything accepted has ended.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        for worker in &self.workers {
-            worker.unparker.unpark();
-        }
+        self.sleepers.wake_all();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

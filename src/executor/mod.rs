@@ -20,6 +20,7 @@ pub(crate) mod schedule;
 mod series;
 #[cfg(all(test, shuttle))]
 mod shuttled;
+mod sleepers;
 mod transact;
 mod turns;
 mod twice;
@@ -44,6 +45,7 @@ use crate::transaction::{
 use job::{Handled, Job};
 use ledger::Ledger;
 use series::{Batch, Series};
+use sleepers::Sleepers;
 use std::{fmt, path::PathBuf};
 use twice::Twice;
 
@@ -62,7 +64,8 @@ pub enum Order {
     ///
     /// Handlers still run ahead on all threads, but an answer waits for all that arrived earlier. A
     /// read-only handler holds nobody back. A transaction on a thread outside the executor takes
-    /// its place between two tickets.
+    /// its place between two tickets. Threads beyond the number of cores take only handlers of more
+    /// than 20 us: whoever is taken off its core while it has a brief one would hold up all others.
     Arrival,
 }
 
@@ -76,6 +79,7 @@ pub struct ExecutorBuilder {
     limits: Limits,
     log: Option<PathBuf>,
     look_twice: Option<bool>,
+    cores: Option<usize>,
 }
 
 impl ExecutorBuilder {
@@ -83,6 +87,13 @@ impl ExecutorBuilder {
     /// cores. With 1, a handler runs while holding the baton: no read is logged, none validated.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
+        self
+    }
+
+    /// As if so many threads could run at once here, for tests.
+    #[doc(hidden)]
+    pub fn cores(mut self, cores: usize) -> Self {
+        self.cores = Some(cores);
         self
     }
 
@@ -182,7 +193,12 @@ impl ExecutorBuilder {
         let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
         let (ledger, seed) = (Ledger::new(log, workers + 1), self.seed.unwrap_or_else(fresh_seed));
         let twice = Twice::new(self.look_twice.unwrap_or_else(Twice::by_default));
-        let core = Core::new(threads, self.order, self.limits, seed, unparkers, ledger, twice);
+        let helpers_from = match self.order {
+            Order::Commit => usize::MAX,
+            Order::Arrival => self.cores.unwrap_or_else(cores),
+        };
+        let sleepers = Sleepers::new(unparkers, helpers_from);
+        let core = Core::new(threads, self.order, self.limits, seed, sleepers, ledger, twice);
         let mut executor = Executor { core, workers: Vec::new() };
         for (index, parker) in parkers.into_iter().enumerate() {
             let core = Arc::clone(&executor.core);

@@ -128,7 +128,7 @@ impl Runner {
             return true;
         }
         let now = self.look_at_clock();
-        let Some(work) = self.core.next(&mut self.cheap_run, now) else {
+        let Some(work) = self.core.next(self.index, &mut self.cheap_run, now) else {
             self.let_go();
             return !self.again.is_empty();
         };

@@ -11,6 +11,7 @@ use super::{
     lane::Laned,
     ledger::Ledger,
     series::{Batch, Series},
+    sleepers::Sleepers,
     twice::Twice,
 };
 use crate::sync::{
@@ -29,7 +30,8 @@ use std::{io, time::Duration};
 
 fn executor(threads: usize, order: Order) -> Executor {
     let builder = Executor::builder().threads(threads).order(order).seed([7; 32]);
-    builder.build().expect("threads")
+    // In arrival order some only help.
+    builder.cores(1 + below(3)).build().expect("threads")
 }
 
 fn start(f: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
@@ -201,7 +203,7 @@ fn whoever_sleeps_hears_of_what_is_pushed() {
             Order::Commit,
             Limits::default(),
             [0; 32],
-            unparkers,
+            Sleepers::new(unparkers, usize::MAX),
             ledger,
             Twice::new(false),
         );

@@ -278,7 +278,7 @@ fn park(attempt: Attempt, left: Left) -> Spare {
 }
 
 /// Runs `f` once as an attempt, without deciding its outcome.
-#[inline]
+#[inline(always)]
 pub(crate) fn attempt_once<R>(
     attempt: Attempt,
     mode: Mode,

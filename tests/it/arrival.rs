@@ -50,6 +50,8 @@ struct Seen {
 
 fn executor(threads: usize) -> Executor {
     let builder = Executor::builder().threads(threads).order(Order::Arrival).seed([7; 32]);
+    // Also where there are fewer, all are to get into each other's way.
+    let builder = builder.cores(threads);
     builder.build().expect("threads")
 }
 

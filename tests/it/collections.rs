@@ -28,7 +28,7 @@ where
     R: PartialEq + std::fmt::Debug + Send + 'static,
 {
     for threads in [1, 2, 4] {
-        let executor = Executor::builder().threads(threads).order(Order::Arrival);
+        let executor = Executor::builder().threads(threads).cores(threads).order(Order::Arrival);
         let executor = executor.build().expect("threads");
         let answers = executor.run("program", handlers());
         for (at, (answer, expected)) in answers.iter().zip(serial).enumerate() {

@@ -272,7 +272,14 @@ fn nodes_that_are_left_with_one_key_are_given_up() {
         map.remove(tx, &(1 + deep));
     };
     assert_eq!(runs_beside(uses_the_other, removes), 2);
-    assert_eq!(snapshot(|s| map.iter(s).map(|(k, v)| (*k, *v)).collect::<Vec<_>>()), [(1, 2)]);
+    let all = || snapshot(|s| map.iter(s).map(|(k, v)| (*k, *v)).collect::<Vec<_>>());
+    assert_eq!(all(), [(1, 2)]);
+    atomically(|tx| map.insert(tx, 1 + deep, 2).copied());
+    let changes_the_other = |tx: &Transaction| {
+        uses_the_other(tx);
+    };
+    assert_eq!(runs_beside(removes, changes_the_other), 2);
+    assert_eq!(all(), [(1, 3)], "what is moved is what is there");
     // It stands on the first level now: whoever comes beside it tells them apart again.
     let comes = |tx: &Transaction| {
         map.insert(tx, 1 + 16, 3);
