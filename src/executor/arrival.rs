@@ -5,7 +5,7 @@
 //! | `arrivals` | whoever admits, ticket and place in one step | workers take from the front |
 //! | `ring[ticket]` | the worker that has the ticket puts it; the server takes it | the server |
 //! | `serving` | the server | workers, for room in the ring |
-//! | `front`, `expensive` | whoever has the lock of `arrivals` | workers |
+//! | `front`, `worth_help` | whoever has the lock of `arrivals` | workers |
 //! | `server` | whoever serves | - |
 //! | `woken` | whoever commits, under the baton | the server |
 //!
@@ -23,7 +23,6 @@
 use super::{
     core::{Queued, Work},
     job::{Kind, Task},
-    schedule::Class,
 };
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fault, fence, point};
 use crossbeam_queue::SegQueue;
@@ -49,8 +48,8 @@ pub(crate) struct Arrival {
     arrivals: Mutex<VecDeque<Queued>>,
     /// The lowest ticket that nobody has taken; [`NONE`] if all are taken.
     front: AtomicU64,
-    /// Whether it is one of an expensive handler, which takes so long that everybody may help.
-    expensive: AtomicBool,
+    /// Whether it is worth the help of those who only help.
+    worth_help: AtomicBool,
     ring: Box<[Slot]>,
     serving: CachePadded<AtomicU64>,
     server: CachePadded<AtomicBool>,
@@ -108,7 +107,7 @@ impl Arrival {
         Self {
             arrivals: Mutex::new(VecDeque::new()),
             front: AtomicU64::new(NONE),
-            expensive: AtomicBool::new(false),
+            worth_help: AtomicBool::new(false),
             ring: (0..RING).map(|_| Slot::default()).collect(),
             serving: CachePadded::new(AtomicU64::new(1)),
             server: CachePadded::new(AtomicBool::new(false)),
@@ -137,13 +136,14 @@ impl Arrival {
 
     /// Relaxed, as everywhere: whoever pushes also fences before it looks for sleepers.
     fn note_front(&self, arrivals: &VecDeque<Queued>) {
-        let (front, class) = match arrivals.front() {
-            None => (NONE, Class::Cheap),
-            Some(Queued::Task(task)) => (task.ticket, task.job.handled().cost().class()),
-            Some(Queued::Series(series)) => (series.next_ticket(), series.handled().cost().class()),
+        let (front, handled) = match arrivals.front() {
+            None => (NONE, None),
+            Some(Queued::Task(task)) => (task.ticket, Some(task.job.handled())),
+            Some(Queued::Series(series)) => (series.next_ticket(), Some(series.handled())),
         };
+        let worth_help = handled.is_some_and(|it| it.heat.is_worth_help(it.cost()));
         self.front.store(front, Ordering::Relaxed);
-        self.expensive.store(class == Class::Expensive, Ordering::Relaxed);
+        self.worth_help.store(worth_help, Ordering::Relaxed);
     }
 
     /// How many of the tickets at the front may be run ahead: those less than a ring's length from
@@ -169,14 +169,14 @@ impl Arrival {
         (!self.lane_busy.swap(true, Ordering::Acquire)).then_some(Work::InLane)
     }
 
-    /// The same, if they are those of an expensive handler.
-    pub(crate) fn next_expensive(&self, now_ns: u64) -> Option<Work> {
-        self.has_expensive().then(|| self.next(now_ns)).flatten()
+    /// The same for those who only help.
+    pub(crate) fn next_to_help(&self, now_ns: u64) -> Option<Work> {
+        self.has_work_to_help().then(|| self.next(now_ns)).flatten()
     }
 
-    /// Whether there is something for [`Arrival::next_expensive`], as far as this thread can see.
-    pub(crate) fn has_expensive(&self) -> bool {
-        self.expensive.load(Ordering::Relaxed)
+    /// Whether there is something for [`Arrival::next_to_help`], as far as this thread can see.
+    pub(crate) fn has_work_to_help(&self) -> bool {
+        self.worth_help.load(Ordering::Relaxed)
             && self.room() != 0
             && !self.lane_busy.load(Ordering::Relaxed)
     }

@@ -8,10 +8,10 @@
 //! | `outstanding` | accepted: +1; ended: -1 | workers that were told to stop |
 //! | `ready` | the worker that submits: +1; the finisher: -1 | workers, to bound it |
 //!
-//! In arrival order workers beyond the number of cores leave cheap tickets to the others: one that
-//! is taken off its core with a ticket in hand keeps everybody from theirs. They only ever help, so
-//! nothing is lost if one is not woken; before it sleeps it wakes one of the others for what it
-//! leaves.
+//! In arrival order workers beyond the number of cores leave cheap tickets, and those of handlers
+//! that often fail, to the others: one that is taken off its core with a ticket in hand keeps
+//! everybody from theirs. They only ever help, so nothing is lost if one is not woken; before it
+//! sleeps it wakes one of the others for what it leaves.
 //!
 //! No lost wake-up: a worker says that it sleeps, fences, and looks at the queues once more;
 //! whoever pushes does so, fences, and looks for sleepers. One of the two sees the other.
@@ -355,7 +355,7 @@ impl Core {
         if let Some(arrival) = &self.arrival {
             let view = self.views.pop().map(|(task, attempt)| Work::View(task, attempt));
             if self.sleepers.only_helps(index) {
-                return view.or_else(|| arrival.next_expensive(now_ns));
+                return view.or_else(|| arrival.next_to_help(now_ns));
             }
             let turn = || arrival.is_unserved().then_some(Work::Turn);
             return view.or_else(turn).or_else(|| arrival.next(now_ns));
@@ -380,7 +380,7 @@ impl Core {
     /// Whether there is something for a worker that only helps.
     fn has_work_to_help(&self) -> bool {
         !(self.alone.is_empty() && self.views.is_empty())
-            || self.arrival.as_ref().is_some_and(Arrival::has_expensive)
+            || self.arrival.as_ref().is_some_and(Arrival::has_work_to_help)
     }
 
     /// Whether a worker would find something, as far as this thread can see.

@@ -2,7 +2,7 @@
 //! ever do, the serial lane while they mostly do. Decided by numbers alone; the counts are
 //! approximate, since workers add to them without locks.
 
-use super::schedule::{Cost, GROUP};
+use super::schedule::{Class, Cost, GROUP};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A rate of 1.
@@ -90,6 +90,12 @@ impl Heat {
     #[inline]
     pub(crate) fn in_lane(&self, now_ns: u64) -> bool {
         now_ns < self.lane_until.load(Ordering::Relaxed)
+    }
+
+    /// Whether tickets of a handler of this cost are worth the help of threads that take a core
+    /// from others: it takes long, and seldom in vain.
+    pub(crate) fn is_worth_help(&self, cost: Cost) -> bool {
+        cost.class() == Class::Expensive && self.rate.load(Ordering::Relaxed) < SHORT_GROUP_BELOW
     }
 
     /// After how many attempts of a handler of this cost a worker takes the baton.

@@ -65,7 +65,8 @@ pub enum Order {
     /// Handlers still run ahead on all threads, but an answer waits for all that arrived earlier. A
     /// read-only handler holds nobody back. A transaction on a thread outside the executor takes
     /// its place between two tickets. Threads beyond the number of cores take only handlers of more
-    /// than 20 us: whoever is taken off its core while it has a brief one would hold up all others.
+    /// than 20 us that seldom conflict: whoever is taken off its core while it has a brief one
+    /// would hold up all others.
     Arrival,
 }
 
