@@ -89,10 +89,7 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
         let area = area(width, height);
         let row = |count: usize| vec![tile.clone(); count].into_boxed_slice();
         let tiles = match unit {
-            GridUnit::Tile => {
-                let own = (0..area).map(|_| None).collect();
-                Tiles::Each(Cells::sharing(label, own, Tile(tile), None))
-            }
+            GridUnit::Tile => Tiles::Each(Cells::alike(label, area, Tile(tile), None)),
             GridUnit::Row => Tiles::Rows(1, Cells::new(label, (0..height).map(|_| row(width)))),
             GridUnit::Grid => Tiles::Rows(height, Cells::new(label, [row(area)])),
         };

@@ -86,17 +86,22 @@ struct Map<K: Send + Sync + 'static, V: Send + Sync + 'static, S> {
     hasher: S,
 }
 
+/// The tree begins with the first bits of a hash; hashers that do not mix well leave those empty,
+/// and the last ones full.
+#[inline]
+fn hash(hasher: &impl BuildHasher, key: &(impl Hash + ?Sized)) -> u64 {
+    hasher.hash_one(key).swap_bytes()
+}
+
 impl<K, V, S> Map<K, V, S>
 where
     K: Send + Sync + 'static,
     V: Send + Sync + 'static,
     S: BuildHasher,
 {
-    /// The tree begins with the first bits of a hash; hashers that do not mix well leave those
-    /// empty, and the last ones full.
     #[inline]
     fn hash(&self, key: &(impl Hash + ?Sized)) -> u64 {
-        self.hasher.hash_one(key).swap_bytes()
+        hash(&self.hasher, key)
     }
 
     #[inline]
@@ -186,8 +191,9 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let (hash, place) = (self.0.hash(key), Location::caller());
-        let entries = self.0.root(view, place).find(view, hash, place).0.slot.entries();
-        entries.iter().find(|(own, _)| own.borrow() == key).map(|(own, value)| (own, value))
+        let (found, _) = self.0.root(view, place).find(view, hash, place);
+        let (own, value) = &found.slot.entries()[found.position(key)?];
+        Some((own, value))
     }
 
     /// Whether a key is in the map.
@@ -282,10 +288,9 @@ where
     pub fn insert<'t>(&self, tx: &'t Transaction, key: K, value: V) -> Option<&'t V> {
         let (hash, place) = (self.0.hash(&key), Location::caller());
         let found = self.0.settled(tx, hash, place);
-        let entries = found.slot.entries();
-        if let Some(at) = entries.iter().position(|(own, _)| *own == key) {
+        if let Some(at) = found.position(&key) {
             tx.write(found.cell, found.with(at, (key, value)));
-            return Some(&entries[at].1);
+            return Some(&found.slot.entries()[at].1);
         }
         let hashed = |key: &K| self.0.hash(key);
         let (slot, is_node) = found.beside(self.0.label, (hash, key, value), &hashed);
@@ -356,16 +361,17 @@ where
     {
         let (hash, place) = (self.0.hash(key), Location::caller());
         let root = self.0.root(tx, place);
-        let (found, is_here) = root.find(tx, hash, place);
-        if !is_here {
-            if !found.slot.entries().iter().any(|(own, _)| own.borrow() == key) {
+        let mut value = tree::take(tx, root.start(hash), hash, key, place);
+        if value.is_none() {
+            let (found, is_here) = root.find(tx, hash, place);
+            if is_here || found.position(key).is_none() {
                 return None;
             }
-            self.0.settled(tx, hash, place);
+            root.settle(tx, self.0.label, (hash, &|key: &K| self.0.hash(key)), place);
+            value = tree::take(tx, root.start(hash), hash, key, place);
         }
-        let value = tree::take(tx, root, hash, key, place)?;
         self.0.len.add(tx, -1);
-        Some(value)
+        value
     }
 }
 
@@ -379,7 +385,7 @@ where
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let entries: HashMap<K, V> = entries.into_iter().collect();
         let hasher = S::default();
-        let hashed = |(key, value): (K, V)| (hasher.hash_one(&key).swap_bytes(), key, value);
+        let hashed = |(key, value): (K, V)| (hash(&hasher, &key), key, value);
         let entries = entries.into_iter().map(hashed).collect();
         Self::of(Label::NONE, hasher, entries)
     }

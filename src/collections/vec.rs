@@ -201,10 +201,10 @@ impl<T: Send + Sync + 'static> TVec<T> {
         let (segment, at) = place(len);
         let directory = self.0.segments.at(segment);
         if tx.read(directory, from).is_none() {
-            let empty = (0..size(segment)).map(|_| None).collect();
             // What is made here is come upon only through what this transaction will write.
             let born = Some(Transaction::newest_version());
-            tx.write(directory, Some(Cells::sharing(self.0.label, empty, None, born)));
+            let cells = Cells::alike(self.0.label, size(segment), None, born);
+            tx.write(directory, Some(cells));
         }
         if let Some(cells) = tx.read(directory, from) {
             tx.write(cells.at(at), Some(value));

@@ -162,8 +162,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Table<K, V> {
     }
 
     #[inline]
-    fn slot(&self, hash: u64) -> CellOf<'_, Slot<K, V>> {
-        self.slots.at(self.index(hash))
+    fn start(&self, hash: u64) -> (CellOf<'_, Slot<K, V>>, u32) {
+        (self.slots.at(self.index(hash)), self.bits)
     }
 
     /// Whether slots have more keys than they should, as far as a few of them show. What others do
@@ -203,6 +203,12 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Root<K, V> {
         Self { table: Arc::new(table), before, left: TCounter::labelled(label, left) }
     }
 
+    /// Where the slots for a hash begin, and how many bits lead there.
+    #[inline]
+    pub(super) fn start(&self, hash: u64) -> (CellOf<'_, Slot<K, V>>, u32) {
+        self.table.start(hash)
+    }
+
     /// Where a key of this hash is, if it is in the map; and whether that is below this root and
     /// not one before.
     #[inline]
@@ -212,8 +218,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Root<K, V> {
         hash: u64,
         place: Place,
     ) -> (Found<'v, K, V>, bool) {
-        let (mut table, mut is_here) = (&*self.table, true);
-        let (mut cell, mut bits) = (table.slot(hash), table.bits);
+        let ((mut cell, mut bits), mut is_here) = (self.start(hash), true);
         loop {
             match (view.read(cell, place), &self.before) {
                 (Slot::Branch(below), _) => {
@@ -221,8 +226,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Root<K, V> {
                     bits += NODE_BITS;
                 }
                 (Slot::Before, Some(before)) => {
-                    (table, is_here) = (before, false);
-                    (cell, bits) = (table.slot(hash), table.bits);
+                    ((cell, bits), is_here) = (before.start(hash), false);
                 }
                 (slot, _) => return (Found { cell, bits, slot }, is_here),
             }
@@ -315,11 +319,9 @@ pub(super) fn grow<K, V>(
         let first = before.index(hash);
         let all = (0..before.size().min(SEARCHED)).map(|n| (first + n) % before.size());
         let stays = |at: &usize| matches!(tx.peek(table.slots.at(at * GROWTH)), Slot::Before);
+        // A peek is enough: whoever moves a slot reads it and empties it.
         for at in all.filter(stays).take(MOVED) {
-            // What is moved is read: two who move it do not both succeed.
-            if let Slot::Before = tx.read(table.slots.at(at * GROWTH), place) {
-                root.settle_slot(tx, label, (before, at), hashed, place);
-            }
+            root.settle_slot(tx, label, (before, at), hashed, place);
         }
         return;
     }
@@ -327,6 +329,18 @@ pub(super) fn grow<K, V>(
     let born = Some(Transaction::newest_version());
     let slots = Cells::alike(label, 1 << bits, Slot::Before, born);
     tx.set(cell, Root::with(label, Table { slots, bits }, Some(Arc::clone(table))));
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Found<'_, K, V> {
+    /// Whether the key is there, and where.
+    #[inline]
+    pub(super) fn position<Q>(&self, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        self.slot.entries().iter().position(|(own, _)| own.borrow() == key)
+    }
 }
 
 impl<K: Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Found<'_, K, V> {
@@ -368,22 +382,6 @@ impl<K: Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Found<'
 #[track_caller]
 pub(super) fn take<'t, K, V, Q>(
     tx: &'t Transaction,
-    root: &'t Root<K, V>,
-    hash: u64,
-    key: &Q,
-    place: Place,
-) -> Option<&'t V>
-where
-    K: Borrow<Q> + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    Q: Eq + ?Sized,
-{
-    take_from(tx, (root.table.slot(hash), root.table.bits), hash, key, place)
-}
-
-#[track_caller]
-fn take_from<'t, K, V, Q>(
-    tx: &'t Transaction,
     (cell, bits): (CellOf<'t, Slot<K, V>>, u32),
     hash: u64,
     key: &Q,
@@ -397,7 +395,7 @@ where
     let slot = tx.read(cell, place);
     if let Slot::Branch(below) = slot {
         let next = below.at(index(hash, bits, NODE_BITS));
-        let value = take_from(tx, (next, bits + NODE_BITS), hash, key, place)?;
+        let value = take(tx, (next, bits + NODE_BITS), hash, key, place)?;
         if let Some(rest) = rest(tx, below, Slot::<K, V>::capacity(bits), place) {
             tx.write(cell, rest);
         }
