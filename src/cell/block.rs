@@ -1,6 +1,6 @@
 //! Cells side by side in one piece of memory, for collections.
 //!
-//! One of the five files with `unsafe`. A block is kept by one [`Cells`], which gives out its cells
+//! One of the six files with `unsafe`. A block is kept by one [`Cells`], which gives out its cells
 //! while it lives. When that is dropped, each cell is retired as any other cell is
 //! (docs/protocol.md, D1); whoever frees the last one (D4) frees the block.
 //!
@@ -9,13 +9,10 @@
 //! | `Block::unfreed` | whoever frees a cell of it, counting down | the same |
 //! | `Block::len`, `born`, its headers' places | whoever makes the block | anyone |
 //! | the headers | see [`super::node`] | see there |
-#![expect(
-    unsafe_code,
-    reason = "cells in one allocation: one of the five files of the cell module"
-)]
+#![expect(unsafe_code, reason = "cells in one allocation: one of the six files of the cell module")]
 
 use super::{
-    boxes::{Kept, Origin, Version, VersionHeader},
+    boxes::{Boxed, Kept, Origin, Version, VersionHeader},
     labels::Label,
     node::{CellOf, CellRef, Header},
     store::STORE,
@@ -63,9 +60,8 @@ impl<T: Kept> Cells<T> {
     /// # Panics
     /// If they are more than [`MAX_CELLS`].
     pub(crate) fn new(label: Label, values: impl IntoIterator<Item = T>) -> Self {
-        let first = |value| Version::kept(value, Origin::default());
-        let firsts: Vec<_> = values.into_iter().map(first).collect();
-        let firsts = firsts.into_iter().map(|version| ManuallyDrop::new(version).node());
+        let firsts: Vec<_> = values.into_iter().map(Boxed::new).collect();
+        let firsts = firsts.into_iter().map(first);
         Self::of(label, firsts, None)
     }
 
@@ -80,15 +76,14 @@ impl<T: Kept> Cells<T> {
     /// As [`Cells::new`].
     pub(crate) fn sharing(
         label: Label,
-        values: Vec<Option<T>>,
+        values: Vec<Option<impl Into<Boxed<T>>>>,
         rest: T,
         born: Option<u64>,
     ) -> Self {
         let shares = values.iter().filter(|value| value.is_none()).count();
         let shared = Version::shared(rest, shares).map(|version| ManuallyDrop::new(version).node());
-        let own = |value| ManuallyDrop::new(Version::kept(value, Origin::default())).node();
         let firsts = values.into_iter().map(|value| match (value, shared) {
-            (Some(value), _) => own(value),
+            (Some(value), _) => first(value.into()),
             (None, Some(shared)) => shared,
             (None, None) => unreachable!("one is counted"),
         });
@@ -166,6 +161,11 @@ impl<T: Send + Sync + 'static> fmt::Debug for Cells<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cells").field("len", &self.len).finish_non_exhaustive()
     }
+}
+
+/// A version that belongs to a cell from now on.
+fn first<T: Kept>(value: Boxed<T>) -> NonNull<VersionHeader> {
+    ManuallyDrop::new(value.written_by(Origin::default())).node()
 }
 
 fn layout(len: usize) -> Layout {

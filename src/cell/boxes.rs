@@ -1,34 +1,23 @@
 //! Versions: values in boxes without their type, linked or not.
 //!
-//! One of the five files with `unsafe`. A [`Version`] owns its box until it is linked; then the
+//! One of the six files with `unsafe`. A [`Version`] owns its box until it is linked; then the
 //! chain does, see [`super::node`]. [`Lent`] and [`Seen`] borrow one from whoever keeps it.
-#![expect(
-    unsafe_code,
-    reason = "type-erased value boxes: one of the five files of the cell module"
-)]
+#![expect(unsafe_code, reason = "type-erased value boxes: one of the six files of the cell module")]
 
-use super::labels::Label;
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Table, UnsafeCell};
-use std::{
-    alloc::{Layout, alloc, dealloc, handle_alloc_error},
-    any::{TypeId, type_name},
-    cell::Cell,
-    marker::PhantomData,
-    mem::MaybeUninit,
-    ptr,
-    ptr::NonNull,
+use super::{
+    labels::Label,
+    magazines::{Place, Size},
 };
-
-/// The steps in which the sizes of small boxes grow, in bytes.
-const STEP: usize = 16;
-/// The most that a small box is aligned to: what allocators give without asking.
-const ALIGN: usize = align_of::<VersionHeader>();
-/// Boxes of so many steps and more are not kept for later.
-const CLASSES: usize = 9;
-/// How many free boxes of one size change hands together. A thread keeps at most twice as many.
-const MAGAZINE: usize = 64;
-/// The most magazines of one size that lie in the depot.
-const DEPOT: usize = 8;
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, UnsafeCell};
+use std::{
+    alloc::Layout,
+    any::{TypeId, type_name},
+    marker::PhantomData,
+    mem::{ManuallyDrop, MaybeUninit, needs_drop, offset_of},
+    ops::Deref,
+    ptr::{self, NonNull},
+    slice,
+};
 
 /// What every version starts with, whatever its type.
 #[repr(C)]
@@ -44,8 +33,13 @@ pub(super) struct VersionHeader {
 
 impl VersionHeader {
     /// The size of the box in bytes, without what the value owns elsewhere.
+    #[inline]
     pub(super) fn size(&self) -> usize {
-        self.glue.size
+        let tail = self.glue.tail.map_or(0, |tail| {
+            // SAFETY: the glue is that of this box, which is alive.
+            unsafe { tail(NonNull::from(self)) }
+        });
+        self.glue.size + tail
     }
 
     /// The type of the value.
@@ -74,8 +68,10 @@ struct Glue {
     /// Drops the value and frees the node.
     dispose: unsafe fn(NonNull<VersionHeader>),
     needs_drop: bool,
-    /// Of the box, in bytes.
+    /// Of the box, in bytes, without its tail.
     size: usize,
+    /// How many bytes the tail has, where there can be one.
+    tail: Option<unsafe fn(NonNull<VersionHeader>) -> usize>,
     /// Whether there is no value yet.
     reserved: bool,
     type_id: fn() -> TypeId,
@@ -85,18 +81,71 @@ struct Glue {
     poison: unsafe fn(NonNull<VersionHeader>),
 }
 
+/// The glue of any box with such a value, and of one whose value is plain, see [`Kept`].
 struct GlueOf<T>(PhantomData<T>);
 
 /// What a collection keeps in its cells.
 pub(crate) trait Kept: Send + Sync + Sized + 'static {
     /// Whether to drop this value is to free memory and no more. Then it need not be put off.
     fn is_plain(&self) -> bool {
-        !std::mem::needs_drop::<Self>()
+        !needs_drop::<Self>()
     }
 }
 
-/// The glue of a box with a plain value, see [`Kept`].
-struct PlainOf<T>(PhantomData<T>);
+/// A value with entries that lie behind it in the same box: where a cell names one of these, a
+/// reader waits for a line of memory less than with a vector. With entries it stands nowhere else,
+/// see [`Boxed::tailed`].
+#[repr(C)]
+pub(crate) struct Tailed<H, E> {
+    head: H,
+    len: usize,
+    /// Where they begin.
+    tail: [E; 0],
+}
+
+impl<H, E> Tailed<H, E> {
+    /// A value without entries.
+    pub(crate) const fn empty(head: H) -> Self {
+        Self { head, len: 0, tail: [] }
+    }
+
+    #[inline(always)]
+    pub(crate) fn head(&self) -> &H {
+        &self.head
+    }
+
+    #[inline(always)]
+    fn first(&self) -> *mut E {
+        // The box was exposed as a whole; `self` is but its beginning.
+        ptr::with_exposed_provenance_mut(self.tail.as_ptr().addr())
+    }
+
+    #[inline(always)]
+    pub(crate) fn entries(&self) -> &[E] {
+        // SAFETY: `Boxed::tailed` put so many there, which nobody writes while this is lent; and
+        // this has a length only where it was put together with them.
+        unsafe { slice::from_raw_parts(self.first(), self.len) }
+    }
+}
+
+impl<H, E> Drop for Tailed<H, E> {
+    fn drop(&mut self) {
+        if needs_drop::<E>() {
+            let entries = ptr::slice_from_raw_parts_mut(self.first(), self.len);
+            // SAFETY: as in `entries`; dropped once, and not looked at again.
+            unsafe { ptr::drop_in_place(entries) };
+        }
+    }
+}
+
+impl<H: Kept, E: Send + Sync + 'static> Kept for Tailed<H, E> {
+    fn is_plain(&self) -> bool {
+        self.head.is_plain() && !needs_drop::<E>()
+    }
+}
+
+/// The same of boxes with a tail.
+struct TailedOf<H, E>(PhantomData<(H, E)>);
 
 /// The glue of a box that is the first version of several cells.
 struct SharedOf<T>(PhantomData<T>);
@@ -114,18 +163,37 @@ struct ReservedOf<T>(PhantomData<T>);
 impl<T: Send + Sync + 'static> GlueOf<T> {
     const GLUE: Glue = Glue {
         dispose: dispose::<T>,
-        needs_drop: std::mem::needs_drop::<T>(),
+        needs_drop: needs_drop::<T>(),
         size: size_of::<VersionNode<T>>(),
+        tail: None,
         reserved: false,
         type_id: TypeId::of::<T>,
         type_name: type_name::<T>,
         #[cfg(loom)]
         poison: poison::<T>,
     };
+    const PLAIN: Glue = Glue { needs_drop: false, ..Self::GLUE };
 }
 
-impl<T: Send + Sync + 'static> PlainOf<T> {
-    const GLUE: Glue = Glue { needs_drop: false, ..GlueOf::<T>::GLUE };
+impl<H: Kept, E: Send + Sync + 'static> TailedOf<H, E> {
+    const GLUE: Glue = Glue {
+        dispose: dispose_tailed::<H, E>,
+        tail: Some(tail_of::<H, E>),
+        ..GlueOf::<Tailed<H, E>>::GLUE
+    };
+    const PLAIN: Glue = Glue { needs_drop: false, ..Self::GLUE };
+
+    /// Where the tail begins in a box.
+    const AT: usize = offset_of!(VersionNode<Tailed<H, E>>, value) + offset_of!(Tailed<H, E>, tail);
+
+    /// Of a box with so many entries.
+    #[inline]
+    fn size(len: usize) -> Size {
+        let node = Layout::new::<VersionNode<Tailed<H, E>>>();
+        let all = len.checked_mul(size_of::<E>()).and_then(|tail| tail.checked_add(node.size()));
+        let layout = all.and_then(|all| Layout::from_size_align(all, node.align()).ok());
+        Size::of(layout.expect("entries that somebody has, far from overflow"))
+    }
 }
 
 impl<T: Send + Sync + 'static> SharedOf<T> {
@@ -144,6 +212,7 @@ impl<T: Send + Sync + 'static> ReservedOf<T> {
         dispose: dispose::<MaybeUninit<T>>,
         needs_drop: false,
         size: size_of::<VersionNode<T>>(),
+        tail: None,
         reserved: true,
         type_id: TypeId::of::<T>,
         type_name: type_name::<T>,
@@ -168,9 +237,31 @@ unsafe fn poison<T>(node: NonNull<VersionHeader>) {
 /// `node` was made by `Version::boxed::<T>` and is not used again.
 unsafe fn dispose<T>(node: NonNull<VersionHeader>) {
     // Given back at the end, even if the destructor of the value panics.
-    let _place = Place { at: node.cast(), size: Size::of::<T>() };
+    // SAFETY: the caller's.
+    let _place = unsafe { Place::owned(node.cast(), Size::of(Layout::new::<VersionNode<T>>())) };
     // SAFETY: the caller's; the header is the first field of the node.
     unsafe { ptr::drop_in_place(node.cast::<VersionNode<T>>().as_ptr()) };
+}
+
+/// # Safety
+/// `node` was made by `Boxed::tailed::<H, E>` and is not used again.
+unsafe fn dispose_tailed<H: Kept, E: Send + Sync + 'static>(node: NonNull<VersionHeader>) {
+    // SAFETY: the caller's.
+    let value = unsafe { value_of::<Tailed<H, E>>(node.as_ptr()) };
+    // As in `dispose`.
+    // SAFETY: the caller's; entries are never added nor taken.
+    let _place = unsafe { Place::owned(node.cast(), TailedOf::<H, E>::size(value.len)) };
+    // SAFETY: the caller's; the header is the first field of the node.
+    unsafe { ptr::drop_in_place(node.cast::<VersionNode<Tailed<H, E>>>().as_ptr()) };
+}
+
+/// The size of a tail in bytes.
+///
+/// # Safety
+/// `node` was made by `Boxed::tailed::<H, E>`, and is alive.
+unsafe fn tail_of<H: Kept, E: Send + Sync + 'static>(node: NonNull<VersionHeader>) -> usize {
+    // SAFETY: the caller's.
+    size_of_val(unsafe { value_of::<Tailed<H, E>>(node.as_ptr()) }.entries())
 }
 
 /// Gives up a share; with the last one the version is dropped like any other.
@@ -193,178 +284,6 @@ unsafe fn dispose_share<T: Send + Sync + 'static>(mut node: NonNull<VersionHeade
     }
 }
 
-/// How much memory a box takes, and in which list it is kept when it is free.
-#[derive(Clone, Copy)]
-struct Size {
-    layout: Layout,
-    /// Its size in steps; 0 if it is not kept.
-    class: usize,
-}
-
-impl Size {
-    const fn of<T>() -> Self {
-        let layout = Layout::new::<VersionNode<T>>();
-        let class = layout.size().div_ceil(STEP);
-        if class < CLASSES
-            && layout.align() <= ALIGN
-            && cfg!(not(any(txloop_sanitize, shuttle)))
-            && let Ok(layout) = Layout::from_size_align(class * STEP, ALIGN)
-        {
-            return Self { layout, class };
-        }
-        Self { layout, class: 0 }
-    }
-}
-
-/// Memory for one box, owned.
-struct Place {
-    at: NonNull<u8>,
-    size: Size,
-}
-
-impl Place {
-    #[inline]
-    fn new(size: Size) -> Self {
-        let kept = match size.class {
-            0 => None,
-            class => FREE.try_with(|free| free.take(class)).ok().flatten(),
-        };
-        let at = kept.unwrap_or_else(|| {
-            // SAFETY: a node has a header, so the size is not zero.
-            NonNull::new(unsafe { alloc(size.layout) })
-                .unwrap_or_else(|| handle_alloc_error(size.layout))
-        });
-        Self { at, size }
-    }
-}
-
-impl Drop for Place {
-    #[inline]
-    fn drop(&mut self) {
-        let Size { layout, class } = self.size;
-        // Not kept once the thread has begun to end.
-        let kept = class != 0 && FREE.try_with(|free| free.give(class, self.at)).is_ok();
-        if !kept {
-            // SAFETY: owned, and allocated in `new` with this layout, perhaps for another node.
-            unsafe { dealloc(self.at.as_ptr(), layout) };
-        }
-    }
-}
-
-/// Free boxes of one size: the first names the next.
-#[derive(Clone, Copy)]
-struct Magazine {
-    first: *mut u8,
-    count: usize,
-}
-
-// SAFETY: the boxes in it are owned by it, and free memory belongs to no thread.
-unsafe impl Send for Magazine {}
-
-impl Magazine {
-    const EMPTY: Self = Self { first: ptr::null_mut(), count: 0 };
-
-    #[inline]
-    fn take(&mut self) -> Option<NonNull<u8>> {
-        let at = NonNull::new(self.first)?;
-        // SAFETY: a box in a magazine is owned by it, large and aligned enough for a pointer, and
-        // was given one in `give`.
-        self.first = unsafe { at.cast::<*mut u8>().read() };
-        self.count -= 1;
-        Some(at)
-    }
-
-    #[inline]
-    fn give(&mut self, at: NonNull<u8>) {
-        // SAFETY: the caller owned the box, whose value is gone; see `take`.
-        unsafe { at.cast::<*mut u8>().write(self.first) };
-        self.first = at.as_ptr();
-        self.count += 1;
-    }
-
-    fn dealloc(mut self, class: usize) {
-        let Ok(layout) = Layout::from_size_align(class * STEP, ALIGN) else { return };
-        while let Some(at) = self.take() {
-            // SAFETY: owned by the magazine; every box of a class has this layout.
-            unsafe { dealloc(at.as_ptr(), layout) };
-        }
-    }
-}
-
-thread_local! {
-    /// Versions are made where handlers run and freed where commits end, in the long run often by
-    /// another thread than the one that had allocated the memory: giving it back to the allocator
-    /// there costs more than the rest of a small transaction. (Magazines and depot: Bonwick and
-    /// Adams, 2001.)
-    static FREE: Free = const { Free([const { Cell::new([Magazine::EMPTY; 2]) }; CLASSES]) };
-}
-
-/// Full magazines that threads had too many of, by size.
-static FULL: [Table<Vec<Magazine>>; CLASSES] = [const { Table::new(Vec::new()) }; CLASSES];
-
-/// The magazines of a thread, by size: the one in use, and one that is full or empty.
-struct Free([Cell<[Magazine; 2]>; CLASSES]);
-
-impl Free {
-    #[inline]
-    fn take(&self, class: usize) -> Option<NonNull<u8>> {
-        let [mut used, other] = self.0[class].get();
-        if used.count == 0 {
-            return self.exchange_empty(class, other);
-        }
-        let at = used.take();
-        self.0[class].set([used, other]);
-        at
-    }
-
-    #[cold]
-    fn exchange_empty(&self, class: usize, other: Magazine) -> Option<NonNull<u8>> {
-        let mut used = match other.count {
-            0 => FULL[class].lock().pop()?,
-            _ => other,
-        };
-        let at = used.take();
-        self.0[class].set([used, Magazine::EMPTY]);
-        at
-    }
-
-    #[inline]
-    fn give(&self, class: usize, at: NonNull<u8>) {
-        let [mut used, other] = self.0[class].get();
-        if used.count == MAGAZINE {
-            self.exchange_full(class, other);
-            self.0[class].set([Magazine::EMPTY, used]);
-            return self.give(class, at);
-        }
-        used.give(at);
-        self.0[class].set([used, other]);
-    }
-
-    /// Makes room for a full magazine where `other` is.
-    #[cold]
-    fn exchange_full(&self, class: usize, other: Magazine) {
-        if other.count != 0 {
-            let mut depot = FULL[class].lock();
-            if depot.len() < DEPOT {
-                depot.push(other);
-            } else {
-                drop(depot);
-                other.dealloc(class);
-            }
-        }
-    }
-}
-
-impl Drop for Free {
-    fn drop(&mut self) {
-        for class in 1..CLASSES {
-            let [used, other] = self.0[class].replace([Magazine::EMPTY; 2]);
-            used.dealloc(class);
-            other.dealloc(class);
-        }
-    }
-}
-
 /// A version that is not linked, with its value: owned.
 #[derive(Debug)]
 pub(crate) struct Version(NonNull<VersionHeader>);
@@ -378,13 +297,6 @@ impl Version {
     #[inline]
     pub(crate) fn new<T: Send + Sync + 'static>(value: T, origin: Origin) -> Self {
         Self::boxed(value, &GlueOf::<T>::GLUE, origin)
-    }
-
-    /// The same for a value of a collection.
-    #[inline]
-    pub(crate) fn kept<T: Kept>(value: T, origin: Origin) -> Self {
-        let glue = if value.is_plain() { &PlainOf::<T>::GLUE } else { &GlueOf::<T>::GLUE };
-        Self::boxed(value, glue, origin)
     }
 
     /// A first version for so many cells; none if there are none. As often as that it is linked,
@@ -403,7 +315,17 @@ impl Version {
 
     #[inline]
     fn boxed<V>(value: V, glue: &'static Glue, origin: Origin) -> Self {
-        let node = std::mem::ManuallyDrop::new(Place::new(Size::of::<V>())).at;
+        let place = Place::new(Size::of(Layout::new::<VersionNode<V>>()));
+        // SAFETY: the place has this layout.
+        unsafe { Self::placed(place, value, glue, origin) }
+    }
+
+    /// # Safety
+    /// The place has the size and alignment of a `VersionNode<V>`, and what the glue expects behind
+    /// that.
+    #[inline]
+    unsafe fn placed<V>(place: Place, value: V, glue: &'static Glue, origin: Origin) -> Self {
+        let node = place.leak();
         let header = VersionHeader {
             next: AtomicPtr::new(ptr::null_mut()),
             version: 0,
@@ -413,7 +335,7 @@ impl Version {
             alive: UnsafeCell::new(true),
         };
         let value = UnsafeCell::new(value);
-        // SAFETY: the place is owned, and has the size and alignment of such a node.
+        // SAFETY: owned, and the caller's.
         unsafe { node.cast::<VersionNode<V>>().write(VersionNode { header, value }) };
         Self(node.cast())
     }
@@ -477,14 +399,9 @@ impl Version {
         self.0
     }
 
-    fn header(&self) -> &VersionHeader {
+    pub(super) fn header(&self) -> &VersionHeader {
         // SAFETY: owned, so alive as long as `self`.
         unsafe { self.0.as_ref() }
-    }
-
-    /// See [`VersionHeader::size`].
-    pub(super) fn size(&self) -> usize {
-        self.header().size()
     }
 
     /// Whether dropping the value may run code of a user's, or code of ours that takes long.
@@ -500,7 +417,7 @@ impl Version {
 
     /// Drops the value, whatever that runs, and frees the node.
     pub(crate) fn dispose(self) {
-        let node = std::mem::ManuallyDrop::new(self).0;
+        let node = ManuallyDrop::new(self).0;
         #[cfg(not(loom))]
         {
             // SAFETY: alive until the next line.
@@ -528,6 +445,100 @@ impl Drop for Version {
         } else {
             this.dispose();
         }
+    }
+}
+
+/// A version with a value of a collection, which nobody has written yet.
+pub(crate) struct Boxed<T>(Version, PhantomData<fn() -> T>);
+
+impl<T: Kept> Boxed<T> {
+    #[inline]
+    pub(crate) fn new(value: T) -> Self {
+        let glue = if value.is_plain() { &GlueOf::<T>::PLAIN } else { &GlueOf::<T>::GLUE };
+        Self(Version::boxed(value, glue, Origin::default()), PhantomData)
+    }
+
+    /// The version, by whoever writes it.
+    #[inline]
+    pub(super) fn written_by(mut self, origin: Origin) -> Version {
+        // SAFETY: owned.
+        unsafe { self.0.0.as_mut() }.origin = origin;
+        self.0
+    }
+}
+
+impl<T: Kept> From<T> for Boxed<T> {
+    #[inline]
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<H: Kept, E: Send + Sync + 'static> Boxed<Tailed<H, E>> {
+    /// A value with entries.
+    ///
+    /// # Panics
+    /// If the iterator does not give as many as it says.
+    #[inline]
+    pub(crate) fn tailed(head: H, entries: impl ExactSizeIterator<Item = E>) -> Self {
+        let len = entries.len();
+        // Whose cells have a state beside the value.
+        assert!(cfg!(not(loom)) || len == 0, "the models have no tails");
+        let place = Place::new(TailedOf::<H, E>::size(len));
+        let start = place.at();
+        start.as_ptr().expose_provenance();
+        // SAFETY: inside the place, which is larger than a node.
+        let first = unsafe { start.add(TailedOf::<H, E>::AT) }.cast::<E>();
+        let mut tail = Filling { place, first, len: 0 };
+        for entry in entries.take(len) {
+            // SAFETY: one of `len`, for which there is room; aligned as a field of the node.
+            let at = unsafe { first.add(tail.len) };
+            // SAFETY: as above, owned, and nothing is there yet.
+            unsafe { at.write(entry) };
+            tail.len += 1;
+        }
+        assert!(tail.len == len, "{} entries instead of {len}", tail.len);
+        let value = Tailed::<H, E> { head, len, tail: [] };
+        let plain = value.is_plain();
+        let glue = if plain { &TailedOf::<H, E>::PLAIN } else { &TailedOf::<H, E>::GLUE };
+        let place = tail.filled();
+        // SAFETY: a place of `TailedOf::size` for so many entries, which stand in it.
+        let version = unsafe { Version::placed(place, value, glue, Origin::default()) };
+        Self(version, PhantomData)
+    }
+}
+
+impl<T> Deref for Boxed<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: made with such a value, and owned.
+        unsafe { value_of(self.0.0.as_ptr()) }
+    }
+}
+
+/// A box whose tail is not complete: dropped when an entry cannot be made.
+struct Filling<E> {
+    place: Place,
+    first: NonNull<E>,
+    len: usize,
+}
+
+impl<E> Filling<E> {
+    #[inline]
+    fn filled(self) -> Place {
+        let filling = ManuallyDrop::new(self);
+        // SAFETY: `self` is not used again; neither of the other fields owns anything then.
+        unsafe { ptr::read(&filling.place) }
+    }
+}
+
+impl<E> Drop for Filling<E> {
+    fn drop(&mut self) {
+        let entries = ptr::slice_from_raw_parts_mut(self.first.as_ptr(), self.len);
+        // SAFETY: so many were written, and nobody else has them.
+        unsafe { ptr::drop_in_place(entries) };
     }
 }
 

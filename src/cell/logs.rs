@@ -1,12 +1,12 @@
 //! Read logs and write logs: which cells an attempt read, and the boxed values it wants to write.
 //!
-//! One of the five files with `unsafe`. Both logs are used through `&self`, because handlers get
+//! One of the six files with `unsafe`. Both logs are used through `&self`, because handlers get
 //! `&Transaction`; neither is `Sync`, no method runs user code while it has one borrowed, and the
 //! values lent out live in boxes that are not dropped before the log is cleared through `&mut`.
-#![expect(unsafe_code, reason = "logs behind `&self`: one of the five files of the cell module")]
+#![expect(unsafe_code, reason = "logs behind `&self`: one of the six files of the cell module")]
 
 use super::{
-    boxes::{Kept, Lent, Origin, Version},
+    boxes::{Boxed, Kept, Lent, Origin, Version},
     folds::{Fold, Merge, MergeOf, Step, Steps},
     node::{CellOf, CellRef},
     slot::{Announcement, Guard},
@@ -264,8 +264,8 @@ impl WriteLog {
 
     /// The same for a value of a collection.
     #[inline]
-    pub(crate) fn set_kept<T: Kept>(&self, cell: CellOf<'_, T>, value: T, origin: Origin) {
-        self.put(cell.cell(), Version::kept(value, origin));
+    pub(crate) fn set_boxed<T: Kept>(&self, cell: CellOf<'_, T>, value: Boxed<T>, origin: Origin) {
+        self.put(cell.cell(), value.written_by(origin));
     }
 
     #[inline]

@@ -12,6 +12,7 @@ pub(crate) mod deferred;
 pub(crate) mod folds;
 pub(crate) mod labels;
 pub(crate) mod logs;
+mod magazines;
 pub(crate) mod node;
 pub(crate) mod slot;
 pub(crate) mod store;

@@ -1,6 +1,6 @@
 //! Cells: the chain of versions, reading, linking, pruning, retiring.
 //!
-//! One of the five files with `unsafe`. Who may touch what, and when:
+//! One of the six files with `unsafe`. Who may touch what, and when:
 //!
 //! | field | written by | read by |
 //! |---|---|---|
@@ -12,7 +12,7 @@
 //!
 //! A version is freed when it is unlinked and every walker that may stand on it has ended its walk;
 //! a cell with its whole chain, when no announcement is as old as its drop (docs/protocol.md).
-#![expect(unsafe_code, reason = "version nodes: one of the five files of the cell module")]
+#![expect(unsafe_code, reason = "version nodes: one of the six files of the cell module")]
 
 use super::{
     active::Active,

@@ -1,6 +1,6 @@
 //! Ownership that crosses threads: snapshot slots, the baton, READY attempts, the current view.
 //!
-//! One of the five files with `unsafe`. Everything here is a safe interface over *who owns what*:
+//! One of the six files with `unsafe`. Everything here is a safe interface over *who owns what*:
 //!
 //! * a [`Slot`] is owned by one thread or one attempt at a time; an [`Announcement`] is a slot
 //!   that announces a snapshot, and whatever that snapshot can see is not freed while it lives;
@@ -9,7 +9,7 @@
 //! * [`Scoped`] lends the current view to code further down the same stack.
 //!
 //! The steps are numbered in docs/protocol.md and cited as (B1), (B2), ... here.
-#![expect(unsafe_code, reason = "slot ownership: one of the five files of the cell module")]
+#![expect(unsafe_code, reason = "slot ownership: one of the six files of the cell module")]
 
 use crate::sync::{
     AtomicPtr, AtomicU32, AtomicU64, LocalKey, Ordering, Owned, UnsafeCell, const_fn, fault, fence,

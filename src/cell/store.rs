@@ -436,7 +436,7 @@ impl Held {
     fn count_retired(&mut self, before: usize) {
         let retired = &self.retired[before..];
         self.memory.old_versions -= retired.len();
-        self.memory.old_bytes -= retired.iter().map(Version::size).sum::<usize>();
+        self.memory.old_bytes -= retired.iter().map(|old| old.header().size()).sum::<usize>();
     }
 
     /// (P4) Prunes cells that had old versions in use when they were last looked at.

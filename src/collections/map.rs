@@ -33,8 +33,8 @@ const LOOK_EVERY: u64 = 16;
 /// sort first.
 ///
 /// # Conflict unit
-/// A key that is in the map; in a map of more than some ten thousand keys also its neighbours,
-/// whose hashes agree in twelve bits or more: up to three, or up to eleven if keys and values are
+/// A key that is in the map; in a map of more than some two thousand keys also its neighbours,
+/// whose hashes agree in twelve bits or more: up to three, or up to 23 if keys and values are
 /// small and need no destructor. A new key has to be told apart from one that is in its place: to
 /// insert it conflicts, once in about as many times as the map has keys, with a handler that uses a
 /// certain other key. To remove one may conflict with handlers that use its last neighbours.
@@ -50,10 +50,10 @@ const LOOK_EVERY: u64 = 16;
 /// cells, in a map that has just grown a few more; [`TMap::len`], [`TMap::clear`]: O(1); iteration:
 /// O(n). The insertion that lets a map grow makes room for all keys at once: some microseconds for
 /// thousands, some milliseconds for a million. A key takes up to two cells of 32 bytes, and a
-/// version of 40 with the key and the value; in a large map with small keys and values these are
-/// shared by six keys or so. The cells stay when keys are removed, until [`TMap::clear`] or the end
-/// of the map. Keys and values are cloned when a new key has to be told apart from them, and with
-/// their neighbours in a large map, so what is large belongs in an `Arc`.
+/// version of 64 and what key and value have; in a large map with small keys and values these are
+/// shared by twelve keys or so. The cells stay when keys are removed, until [`TMap::clear`] or the
+/// end of the map. Keys and values are cloned when a new key has to be told apart from them, and
+/// with their neighbours in a large map, so what is large belongs in an `Arc`.
 ///
 /// # Flooding
 /// The default hasher is keyed at random, so that nobody who chooses keys can choose where they

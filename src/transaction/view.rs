@@ -8,7 +8,7 @@ use super::{
 };
 use crate::cell::{
     TVar,
-    boxes::{Kept, Origin},
+    boxes::{Boxed, Kept, Origin},
     deferred,
     folds::Merge,
     labels,
@@ -236,9 +236,9 @@ impl Transaction {
     /// As [`Transaction::set`], for the collections.
     #[inline]
     #[track_caller]
-    pub(crate) fn write<T: Kept>(&self, cell: CellOf<'_, T>, value: T) {
+    pub(crate) fn write<T: Kept>(&self, cell: CellOf<'_, T>, value: impl Into<Boxed<T>>) {
         let origin = self.origin();
-        self.attempt.logs.writes.set_kept(cell, value, origin);
+        self.attempt.logs.writes.set_boxed(cell, value.into(), origin);
     }
 
     /// Who writes, and where; panics where nothing may be written.

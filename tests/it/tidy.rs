@@ -47,9 +47,10 @@ const ROOT_NAMES: &[(&str, &str)] = &[
     ("atomically", "transaction"),
 ];
 /// The files that may contain `unsafe`.
-const UNSAFE: [&str; 5] = [
+const UNSAFE: [&str; 6] = [
     "src/cell/node.rs",
     "src/cell/boxes.rs",
+    "src/cell/magazines.rs",
     "src/cell/logs.rs",
     "src/cell/slot.rs",
     "src/cell/block.rs",
@@ -174,7 +175,7 @@ fn faults(file: &str, text: &str) -> Vec<String> {
             fault("primitives come through sync.rs".to_owned());
         }
         if has("unsafe {") && !UNSAFE.contains(&file) && module != "sync" {
-            fault("unsafe outside the five files".to_owned());
+            fault("unsafe outside the six files".to_owned());
         }
     }
     if !is_test(file) && text.lines().count() > LINES {

@@ -2,18 +2,24 @@
 //! its slots a trie of small nodes, for keys whose hashes begin alike.
 //!
 //! A root whose table is crowded is replaced by one with a table of [`GROWTH`] times as many slots.
-//! These are empty at first and say [`Slot::Before`]: what belongs there is in the table before,
+//! These are empty at first and say [`Kind::Before`]: what belongs there is in the table before,
 //! where it is looked for until somebody writes there. Whoever does moves what that slot of the old
 //! table has, all of it, into the new ones. So no handler moves more than a few keys. The next
 //! growth comes when all has moved; what nobody wrote is moved then, some slots at a time.
 
 use super::{super::counter::TCounter, Place};
-use crate::cell::{TVar, block::Cells, boxes::Kept, labels::Label, node::CellOf};
+use crate::cell::{
+    TVar,
+    block::Cells,
+    boxes::{Boxed, Kept, Tailed},
+    labels::Label,
+    node::CellOf,
+};
 use crate::transaction::{Read, Transaction, view::sealed::Sealed};
 use std::{borrow::Borrow, sync::Arc};
 
 /// How many bits of a hash choose the slot of a node.
-const NODE_BITS: u32 = 4;
+const NODE_BITS: u32 = 3;
 /// The same for the smallest table.
 const LEAST_BITS: u32 = 4;
 /// A table grows by so many.
@@ -32,8 +38,10 @@ const LOOKS: usize = 64;
 /// want two of them at the same time, and the fewer lines of memory a large map takes, the more of
 /// them are near.
 const SHARED_BITS: u32 = 12;
-/// Entries of so many bytes are copied with their neighbours as fast as alone.
+/// Entries of so many bytes are copied with their neighbours nearly as fast as alone.
 const LIGHT: usize = 32;
+/// So many bytes of light entries take a slot, but no more entries than this.
+const SHARED: (usize, usize) = (384, 24);
 
 /// The slot of a hash, of which `above` bits are used up, among those for the next `bits`.
 #[inline]
@@ -59,21 +67,23 @@ pub(super) struct Root<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     left: TCounter,
 }
 
-/// A cell of the tree: what it holds belongs to hashes that agree in all bits down to it.
-pub(super) enum Slot<K: Send + Sync + 'static, V: Send + Sync + 'static> {
-    Empty,
-    One([(K, V); 1]),
-    /// In the order of their hashes, as above.
-    Few(Vec<(K, V)>),
+/// What a cell of the tree holds: it belongs to hashes that agree in all bits down to it. Behind it
+/// are its own entries, in the order of their hashes, as above.
+type Slot<K, V> = Tailed<Kind<K, V>, (K, V)>;
+
+/// What there is in a slot.
+pub(super) enum Kind<K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    /// The entries, if any.
+    Leaf,
     /// More keys than fit into a slot: slots for the next bits.
-    Branch(Cells<Self>),
+    Branch(Cells<Slot<K, V>>),
     /// What belongs here is in the table before.
     Before,
 }
 
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Kept for Slot<K, V> {
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Kept for Kind<K, V> {
     fn is_plain(&self) -> bool {
-        !std::mem::needs_drop::<(K, V)>() && !matches!(self, Self::Branch(_))
+        !matches!(self, Self::Branch(_))
     }
 }
 
@@ -84,16 +94,18 @@ pub(super) struct Found<'v, K: Send + Sync + 'static, V: Send + Sync + 'static> 
     pub(super) slot: &'v Slot<K, V>,
 }
 
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slot<K, V> {
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Kind<K, V> {
     /// Whether it costs next to nothing to clone and to drop an entry.
     const IS_LIGHT: bool = !std::mem::needs_drop::<(K, V)>() && size_of::<(K, V)>() <= LIGHT;
 
     /// The most keys of a slot, whose hashes agree in so many bits.
     const fn capacity(bits: u32) -> usize {
-        match bits {
-            u64::BITS.. => usize::MAX,
-            SHARED_BITS.. if Self::IS_LIGHT => 12,
-            SHARED_BITS.. => 4,
+        match (bits, size_of::<(K, V)>()) {
+            (u64::BITS.., _) => usize::MAX,
+            (SHARED_BITS.., 0) if Self::IS_LIGHT => SHARED.1,
+            (SHARED_BITS.., size) if Self::IS_LIGHT && SHARED.0 / size > SHARED.1 => SHARED.1,
+            (SHARED_BITS.., size) if Self::IS_LIGHT => SHARED.0 / size,
+            (SHARED_BITS.., _) => 4,
             _ => 1,
         }
     }
@@ -101,38 +113,33 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slot<K, V> {
     /// A root grows when its slots have more keys than so many on average.
     const fn crowded(bits: u32) -> usize {
         match bits {
-            SHARED_BITS.. if Self::IS_LIGHT => 8,
-            _ => 2,
-        }
-    }
-
-    /// A slot with these entries.
-    fn leaf(mut entries: impl ExactSizeIterator<Item = (K, V)>) -> Self {
-        match (entries.len(), entries.next()) {
-            (1, Some(one)) => Self::One([one]),
-            (_, Some(first)) => Self::Few(std::iter::once(first).chain(entries).collect()),
-            (_, None) => Self::Empty,
+            SHARED_BITS.. => Self::capacity(bits) / 3 * 2,
+            _ => 1,
         }
     }
 
     /// A slot with these entries, in the order of their hashes, which agree in so many bits.
-    fn of(label: Label, bits: u32, entries: Vec<Entry<K, V>>, born: Option<u64>) -> Self {
+    fn of(
+        label: Label,
+        bits: u32,
+        entries: Vec<Entry<K, V>>,
+        born: Option<u64>,
+    ) -> Boxed<Slot<K, V>> {
         if entries.len() <= Self::capacity(bits) {
-            return Self::leaf(entries.into_iter().map(|(_, key, value)| (key, value)));
+            return leaf(entries.into_iter().map(|(_, key, value)| (key, value)));
         }
         let slots = slots(label, (bits, NODE_BITS), entries, born);
-        Self::Branch(Cells::sharing(label, slots, Self::Empty, born))
+        Slot::empty(Self::Branch(Cells::sharing(label, slots, Slot::empty(Self::Leaf), born)))
+            .into()
     }
+}
 
-    /// What it holds itself.
-    #[inline]
-    pub(super) fn entries(&self) -> &[(K, V)] {
-        match self {
-            Self::One(one) => one,
-            Self::Few(few) => few,
-            Self::Empty | Self::Branch(_) | Self::Before => &[],
-        }
-    }
+/// A slot with these entries.
+#[inline]
+fn leaf<K: Send + Sync + 'static, V: Send + Sync + 'static>(
+    entries: impl ExactSizeIterator<Item = (K, V)>,
+) -> Boxed<Slot<K, V>> {
+    Boxed::tailed(Kind::Leaf, entries)
 }
 
 /// Slots for the next `bits` bits of hashes that agree in those `above`; none where nothing is.
@@ -141,12 +148,12 @@ fn slots<K: Send + Sync + 'static, V: Send + Sync + 'static>(
     (above, bits): (u32, u32),
     entries: Vec<Entry<K, V>>,
     born: Option<u64>,
-) -> Vec<Option<Slot<K, V>>> {
+) -> Vec<Option<Boxed<Slot<K, V>>>> {
     let mut entries = entries.into_iter().peekable();
     let slot = |at| {
         let here = |entry: &Entry<K, V>| index(entry.0, above, bits) == at;
         let own: Vec<_> = std::iter::from_fn(|| entries.next_if(here)).collect();
-        (!own.is_empty()).then(|| Slot::of(label, above + bits, own, born))
+        (!own.is_empty()).then(|| Kind::of(label, above + bits, own, born))
     };
     (0..1 << bits).map(slot).collect()
 }
@@ -171,11 +178,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Table<K, V> {
     fn is_crowded(&self, tx: &Transaction, hash: u64) -> bool {
         let looks = LOOKS.min(self.size());
         let (first, step) = (self.index(hash), self.size() / looks);
-        let keys = |look: usize| match tx.peek(self.slots.at((first + look * step) % self.size())) {
-            Slot::Branch(_) => Slot::<K, V>::capacity(self.bits) + 2,
-            slot => slot.entries().len(),
+        let keys = |look: usize| {
+            let slot = tx.peek(self.slots.at((first + look * step) % self.size()));
+            match slot.head() {
+                Kind::Branch(_) => Kind::<K, V>::capacity(self.bits) + 2,
+                Kind::Leaf | Kind::Before => slot.entries().len(),
+            }
         };
-        (0..looks).map(keys).sum::<usize>() > Slot::<K, V>::crowded(self.bits) * looks
+        (0..looks).map(keys).sum::<usize>() > Kind::<K, V>::crowded(self.bits) * looks
     }
 }
 
@@ -184,17 +194,17 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Root<K, V> {
     pub(super) fn of(label: Label, mut entries: Vec<Entry<K, V>>) -> Self {
         entries.sort_by_key(|entry| entry.0);
         let is_enough =
-            |bits: &u32| entries.len() >> bits < Slot::<K, V>::crowded(*bits) || *bits >= MOST_BITS;
+            |bits: &u32| entries.len() >> bits < Kind::<K, V>::crowded(*bits) || *bits >= MOST_BITS;
         let mut sizes = (LEAST_BITS..).step_by(GROWTH_BITS as usize);
         let bits = sizes.find(is_enough).unwrap_or(LEAST_BITS);
         let slots = slots(label, (0, bits), entries, None);
-        let slots = Cells::sharing(label, slots, Slot::Empty, None);
+        let slots = Cells::sharing(label, slots, Slot::empty(Kind::Leaf), None);
         Self::with(label, Table { slots, bits }, None)
     }
 
     /// An empty root that takes the place of all others; see [`Cells::sharing`] for `born`.
     pub(super) fn empty(label: Label, born: u64) -> Self {
-        let slots = Cells::alike(label, 1 << LEAST_BITS, Slot::Empty, Some(born));
+        let slots = Cells::alike(label, 1 << LEAST_BITS, Slot::empty(Kind::Leaf), Some(born));
         Self::with(label, Table { slots, bits: LEAST_BITS }, None)
     }
 
@@ -220,15 +230,16 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Root<K, V> {
     ) -> (Found<'v, K, V>, bool) {
         let ((mut cell, mut bits), mut is_here) = (self.start(hash), true);
         loop {
-            match (view.read(cell, place), &self.before) {
-                (Slot::Branch(below), _) => {
+            let slot = view.read(cell, place);
+            match (slot.head(), &self.before) {
+                (Kind::Branch(below), _) => {
                     cell = below.at(index(hash, bits, NODE_BITS));
                     bits += NODE_BITS;
                 }
-                (Slot::Before, Some(before)) => {
+                (Kind::Before, Some(before)) => {
                     ((cell, bits), is_here) = (before.start(hash), false);
                 }
-                (slot, _) => return (Found { cell, bits, slot }, is_here),
+                _ => return (Found { cell, bits, slot }, is_here),
             }
         }
     }
@@ -246,7 +257,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Root<K, V> {
     {
         let entry = |(key, value): &(K, V)| (hashed(key), key.clone(), value.clone());
         into.extend(slot.entries().iter().map(entry));
-        if let Slot::Branch(below) = slot {
+        if let Kind::Branch(below) = slot.head() {
             for at in 0..1 << NODE_BITS {
                 Self::gather(tx, tx.read(below.at(at), place), hashed, place, into);
             }
@@ -288,9 +299,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Root<K, V> {
         let born = Some(Transaction::newest_version());
         let slots = slots(label, (before.bits, GROWTH_BITS), entries, born);
         for (n, slot) in slots.into_iter().enumerate() {
-            tx.write(self.table.slots.at(at * GROWTH + n), slot.unwrap_or(Slot::Empty));
+            let slot = slot.unwrap_or_else(|| Slot::empty(Kind::Leaf).into());
+            tx.write(self.table.slots.at(at * GROWTH + n), slot);
         }
-        tx.write(from, Slot::Empty);
+        tx.write(from, Slot::empty(Kind::Leaf));
         self.left.add(tx, -1);
     }
 }
@@ -318,7 +330,8 @@ pub(super) fn grow<K, V>(
     {
         let first = before.index(hash);
         let all = (0..before.size().min(SEARCHED)).map(|n| (first + n) % before.size());
-        let stays = |at: &usize| matches!(tx.peek(table.slots.at(at * GROWTH)), Slot::Before);
+        let stays =
+            |at: &usize| matches!(tx.peek(table.slots.at(at * GROWTH)).head(), Kind::Before);
         // A peek is enough: whoever moves a slot reads it and empties it.
         for at in all.filter(stays).take(MOVED) {
             root.settle_slot(tx, label, (before, at), hashed, place);
@@ -327,7 +340,7 @@ pub(super) fn grow<K, V>(
     }
     let bits = table.bits + GROWTH_BITS;
     let born = Some(Transaction::newest_version());
-    let slots = Cells::alike(label, 1 << bits, Slot::Before, born);
+    let slots = Cells::alike(label, 1 << bits, Slot::empty(Kind::Before), born);
     tx.set(cell, Root::with(label, Table { slots, bits }, Some(Arc::clone(table))));
 }
 
@@ -345,16 +358,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Found<'_, K, V> {
 
 impl<K: Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Found<'_, K, V> {
     /// What the slot holds with another entry instead of the one at `at`.
-    pub(super) fn with(&self, at: usize, new: (K, V)) -> Slot<K, V> {
-        if let Slot::One(_) = self.slot {
-            return Slot::One([new]);
-        }
+    pub(super) fn with(&self, at: usize, new: (K, V)) -> Boxed<Slot<K, V>> {
         let (entries, mut new) = (self.slot.entries().iter().enumerate(), Some(new));
         let entry = |(n, old): (usize, &(K, V))| match n == at {
             true => new.take().unwrap_or_else(|| old.clone()),
             false => old.clone(),
         };
-        Slot::leaf(entries.map(entry))
+        leaf(entries.map(entry))
     }
 
     /// What the slot holds with one entry more; and whether it is a node now.
@@ -363,17 +373,17 @@ impl<K: Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Found<'
         label: Label,
         new: Entry<K, V>,
         hashed: &impl Fn(&K) -> u64,
-    ) -> (Slot<K, V>, bool) {
+    ) -> (Boxed<Slot<K, V>>, bool) {
         let entries = self.slot.entries();
         if entries.is_empty() {
-            return (Slot::One([(new.1, new.2)]), false);
+            return (leaf([(new.1, new.2)].into_iter()), false);
         }
         let hash = |(key, value): &(K, V)| (hashed(key), key.clone(), value.clone());
         let mut entries: Vec<_> = entries.iter().map(hash).collect();
         entries.insert(entries.partition_point(|old| old.0 <= new.0), new);
         // What is made here is come upon only through what this transaction will write.
-        let slot = Slot::of(label, self.bits, entries, Some(Transaction::newest_version()));
-        let is_node = matches!(slot, Slot::Branch(_));
+        let slot = Kind::of(label, self.bits, entries, Some(Transaction::newest_version()));
+        let is_node = matches!(slot.head(), Kind::Branch(_));
         (slot, is_node)
     }
 }
@@ -393,19 +403,18 @@ where
     Q: Eq + ?Sized,
 {
     let slot = tx.read(cell, place);
-    if let Slot::Branch(below) = slot {
+    if let Kind::Branch(below) = slot.head() {
         let next = below.at(index(hash, bits, NODE_BITS));
         let value = take(tx, (next, bits + NODE_BITS), hash, key, place)?;
-        if let Some(rest) = rest(tx, below, Slot::<K, V>::capacity(bits), place) {
+        if let Some(rest) = rest(tx, below, Kind::<K, V>::capacity(bits), place) {
             tx.write(cell, rest);
         }
         return Some(value);
     }
     let entries = slot.entries();
     let at = entries.iter().position(|(own, _)| own.borrow() == key)?;
-    let others = entries[..at].iter().chain(&entries[at + 1..]).cloned();
-    let others: Vec<_> = others.collect();
-    tx.write(cell, Slot::leaf(others.into_iter()));
+    let others = (0..entries.len() - 1).map(|n| entries[n + usize::from(n >= at)].clone());
+    tx.write(cell, leaf(others));
     Some(&entries[at].1)
 }
 
@@ -416,7 +425,7 @@ fn rest<K, V>(
     node: &Cells<Slot<K, V>>,
     capacity: usize,
     place: Place,
-) -> Option<Slot<K, V>>
+) -> Option<Boxed<Slot<K, V>>>
 where
     K: Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -425,16 +434,17 @@ where
     // Not as soon as they fit: the next one that comes would open the node again.
     let (most, mut count) = (capacity.div_ceil(2), 0);
     for slot in slots() {
-        count += match tx.peek(slot) {
-            Slot::Branch(_) => return None,
-            slot => slot.entries().len(),
-        };
+        let slot = tx.peek(slot);
+        if let Kind::Branch(_) = slot.head() {
+            return None;
+        }
+        count += slot.entries().len();
         if count > most {
             return None;
         }
     }
     let rest: Vec<_> = slots().flat_map(|slot| tx.read(slot, place).entries()).cloned().collect();
-    Some(Slot::leaf(rest.into_iter()))
+    Some(leaf(rest.into_iter()))
 }
 
 /// Where an iteration is in a row of slots.
@@ -467,17 +477,18 @@ pub(super) fn walk<'v, K: Send + Sync + 'static, V: Send + Sync + 'static>(
             }
             let at = row.at;
             row.at += 1;
-            match (view.read(row.slots.at(at), place), row.before) {
-                (Slot::Branch(slots), _) => {
+            let slot = view.read(row.slots.at(at), place);
+            match (slot.head(), row.before) {
+                (Kind::Branch(slots), _) => {
                     path.push(Row { slots, at: 0, end: 1 << NODE_BITS, before: None });
                 }
-                (Slot::Before, Some(Table { slots, .. })) => {
+                (Kind::Before, Some(Table { slots, .. })) => {
                     // Those that take the place of one slot there are not here together.
                     row.at = at + GROWTH;
                     let at = at / GROWTH;
                     path.push(Row { slots, at, end: at + 1, before: None });
                 }
-                (slot, _) => few = slot.entries().iter(),
+                _ => few = slot.entries().iter(),
             }
         }
     })

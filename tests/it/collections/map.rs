@@ -5,7 +5,11 @@ use proptest::prelude::*;
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hasher},
-    sync::Arc,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -389,6 +393,64 @@ fn keys_and_values_are_dropped_once() {
         });
     }
     atomically(|tx| map.clear(tx));
+    drop(map);
+    super::eventually(|| Arc::strong_count(&token) == 1);
+}
+
+/// A value that must not be dropped by those who handle it.
+#[derive(Clone)]
+struct Kept(Arc<AtomicUsize>, thread::ThreadId);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let elsewhere = thread::current().id() != self.1;
+        self.0.fetch_add(usize::from(elsewhere), Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn destructors_of_users_run_on_threads_of_the_library() {
+    let elsewhere = Arc::new(AtomicUsize::new(0));
+    let map = TMap::new();
+    for _ in 0..1_000 {
+        let value = Kept(Arc::clone(&elsewhere), thread::current().id());
+        atomically(|tx| map.insert(tx, 1, value.clone()).is_some());
+    }
+    super::eventually(|| elsewhere.load(Ordering::Relaxed) == 999);
+}
+
+/// A value that cannot be cloned once its fuse has burnt down.
+struct Fragile {
+    token: Arc<()>,
+    fuse: Arc<AtomicUsize>,
+}
+
+impl Clone for Fragile {
+    fn clone(&self) -> Self {
+        assert!(self.fuse.fetch_sub(1, Ordering::Relaxed) > 1, "burnt down");
+        Self { token: Arc::clone(&self.token), fuse: Arc::clone(&self.fuse) }
+    }
+}
+
+#[test]
+fn what_a_clone_that_panics_leaves_behind_is_dropped() {
+    const KEYS: usize = 5;
+    let token = Arc::new(());
+    let fuse = Arc::new(AtomicUsize::new(usize::MAX));
+    let fragile = || Fragile { token: Arc::clone(&token), fuse: Arc::clone(&fuse) };
+    // All in one slot, which is written as a whole.
+    let map = TMap::with_hasher(Masked(0));
+    (0..KEYS).for_each(|key| atomically(|tx| assert!(map.insert(tx, key, fragile()).is_none())));
+    for burning in 1..=KEYS {
+        for key in 0..KEYS {
+            fuse.store(burning, Ordering::Relaxed);
+            let replace = || atomically(|tx| map.insert(tx, key, fragile()).is_some());
+            let replaced = catch_unwind(AssertUnwindSafe(replace));
+            assert_eq!(replaced.is_ok(), burning == KEYS, "one clone for each of the others");
+        }
+        super::eventually(|| Arc::strong_count(&token) == 1 + KEYS);
+        assert_eq!(snapshot(|s| map.iter(s).count()), KEYS);
+    }
     drop(map);
     super::eventually(|| Arc::strong_count(&token) == 1);
 }
