@@ -19,6 +19,7 @@
 use super::{
     Order,
     arrival::Arrival,
+    handlers::Handlers,
     job::{Ended, How, Job, Kind, Task},
     lane::{Lane, Laned},
     ledger::Ledger,
@@ -75,6 +76,7 @@ pub(crate) struct Core {
     /// How many handlers can run at once. With one, it runs while holding the baton.
     pub(crate) threads: usize,
     pub(crate) seed: Seed,
+    pub(super) handlers: Handlers,
     limits: Limits,
     /// The turn of tickets, in arrival order.
     pub(crate) arrival: Option<Arrival>,
@@ -144,6 +146,7 @@ impl Core {
         Arc::new(Self {
             threads,
             seed,
+            handlers: Handlers::default(),
             limits,
             arrival: (order == Order::Arrival).then(Arrival::new),
             alone: SegQueue::new(),

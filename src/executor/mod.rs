@@ -10,6 +10,7 @@ mod arrival;
 #[cfg(txloop_check)]
 pub(crate) mod check;
 mod core;
+mod handlers;
 mod heat;
 mod holding;
 pub(crate) mod job;
@@ -42,7 +43,7 @@ use crate::transaction::{
     inputs::{fresh_seed, wall_ns},
     view,
 };
-use job::{Handled, Job};
+use job::Job;
 use ledger::Ledger;
 use series::{Batch, Series};
 use sleepers::Sleepers;
@@ -238,6 +239,10 @@ impl Executor {
 
     /// Runs `f` as a transaction on one of the threads, under the name given to the log.
     ///
+    /// What the executor learns of a handler, how long it runs and how often it fails, it keeps by
+    /// that name: closures that differ much should have different ones. Names are kept for good;
+    /// beyond some 65,000 of them all further ones are the same.
+    ///
     /// # Re-run
     /// `f` may be called several times; only the last call counts.
     ///
@@ -257,12 +262,13 @@ impl Executor {
         name: &str,
         f: impl Fn(&Transaction) -> R + Send + Sync + 'static,
     ) -> Transact<R> {
-        let (job, transact) = transact::job(name, f);
+        let (job, transact) = transact::job(self.core.handlers.named(name), f);
         self.submit(job);
         transact
     }
 
-    /// Runs closures as one transaction each, all under one name, and returns their answers.
+    /// Runs closures as one transaction each, all under one name, as in [`Executor::transact`], and
+    /// returns their answers.
     ///
     /// In [`Order::Arrival`] the result is what running them one after another would have given; in
     /// [`Order::Commit`] what some order would have given. The calling thread sleeps meanwhile.
@@ -301,7 +307,7 @@ impl Executor {
         if closures.is_empty() {
             return Vec::new();
         }
-        let (handled, count) = (Handled::new(name), closures.len());
+        let (handled, count) = (self.core.handlers.named(name), closures.len());
         let admit = |first| Arc::new(Batch::new(closures, handled, first, wall_ns()));
         self.core.accepted();
         let batch = match &self.core.arrival {

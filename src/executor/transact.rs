@@ -231,11 +231,11 @@ struct Closure<F, R> {
 
 /// A job for `f`, and where its answer comes.
 pub(crate) fn job<R: Send + 'static>(
-    name: &str,
+    handled: Arc<Handled>,
     f: impl Fn(&Transaction) -> R + Send + Sync + 'static,
 ) -> (Box<dyn Job>, Transact<R>) {
     let reply = Arc::new(Reply(Table::new(State::Open(Listener::Nobody))));
-    let (handled, cancel) = (Handled::new(name), Arc::new(Cancel::new()));
+    let cancel = Arc::new(Cancel::new());
     let transact =
         Transact { reply: Arc::clone(&reply), cancel: Arc::clone(&cancel), cancel_on_drop: false };
     (Box::new(Closure { f, handled, cancel, answer: None, stale: Vec::new(), reply }), transact)
