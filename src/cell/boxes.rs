@@ -14,7 +14,6 @@ use std::{
     any::{TypeId, type_name},
     marker::PhantomData,
     mem::{ManuallyDrop, MaybeUninit, needs_drop, offset_of},
-    ops::Deref,
     ptr::{self, NonNull},
     slice,
 };
@@ -183,8 +182,12 @@ impl<H: Kept, E: Send + Sync + 'static> TailedOf<H, E> {
     };
     const PLAIN: Glue = Glue { needs_drop: false, ..Self::GLUE };
 
-    /// Where the tail begins in a box.
-    const AT: usize = offset_of!(VersionNode<Tailed<H, E>>, value) + offset_of!(Tailed<H, E>, tail);
+    /// Where the tail begins in a box: where the node ends, with which it is written last.
+    const AT: usize = {
+        let at = offset_of!(VersionNode<Tailed<H, E>>, value) + offset_of!(Tailed<H, E>, tail);
+        assert!(cfg!(loom) || at == size_of::<VersionNode<Tailed<H, E>>>());
+        at
+    };
 
     /// Of a box with so many entries.
     #[inline]
@@ -260,8 +263,10 @@ unsafe fn dispose_tailed<H: Kept, E: Send + Sync + 'static>(node: NonNull<Versio
 /// # Safety
 /// `node` was made by `Boxed::tailed::<H, E>`, and is alive.
 unsafe fn tail_of<H: Kept, E: Send + Sync + 'static>(node: NonNull<VersionHeader>) -> usize {
+    // Exposed as a whole; the caller may have borrowed no more than the header.
+    let node = ptr::with_exposed_provenance_mut(node.addr().get());
     // SAFETY: the caller's.
-    size_of_val(unsafe { value_of::<Tailed<H, E>>(node.as_ptr()) }.entries())
+    size_of_val(unsafe { value_of::<Tailed<H, E>>(node) }.entries())
 }
 
 /// Gives up a share; with the last one the version is dropped like any other.
@@ -505,16 +510,6 @@ impl<H: Kept, E: Send + Sync + 'static> Boxed<Tailed<H, E>> {
         // SAFETY: a place of `TailedOf::size` for so many entries, which stand in it.
         let version = unsafe { Version::placed(place, value, glue, Origin::default()) };
         Self(version, PhantomData)
-    }
-}
-
-impl<T> Deref for Boxed<T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: made with such a value, and owned.
-        unsafe { value_of(self.0.0.as_ptr()) }
     }
 }
 

@@ -86,9 +86,9 @@ pub(crate) struct Held {
     /// Cells whose old versions are still seen by somebody.
     second_look: VecDeque<CellRef>,
     /// Dropped cells, each batch with the watermark at which it was taken from limbo.
-    dropped: VecDeque<(u64, Vec<CellRef>)>,
+    dropped: VecDeque<(u64, Vec<Dropped>)>,
     /// Those of blocks that a version owned.
-    owned: VecDeque<CellRef>,
+    owned: VecDeque<Dropped>,
     active: Active,
     /// How many holds have ended since the last scan.
     looked: usize,
@@ -117,6 +117,21 @@ impl Memory {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.old_bytes + self.dropped_bytes
+    }
+}
+
+/// A cell without a handle, and how many bytes it was counted with: whoever dropped it may write it
+/// still.
+#[derive(Debug, Clone, Copy)]
+struct Dropped {
+    cell: CellRef,
+    bytes: usize,
+}
+
+impl Dropped {
+    /// Whether a queue has it.
+    fn is_kept(&self) -> bool {
+        self.cell.is_queued() || self.cell.is_waited()
     }
 }
 
@@ -258,14 +273,16 @@ impl Store {
         if !self.limbo.is_empty() {
             let mut cells = Vec::new();
             self.limbo.take(&mut cells);
+            let count = |cell: CellRef| Dropped { cell, bytes: cell.own_bytes() };
+            let mut cells: Vec<_> = cells.into_iter().map(count).collect();
             held.memory.dropped_cells += cells.len();
-            held.memory.dropped_bytes += cells.iter().map(|cell| cell.own_bytes()).sum::<usize>();
+            held.memory.dropped_bytes += cells.iter().map(|dropped| dropped.bytes).sum::<usize>();
             // Relaxed: the holder stored it.
             let stamp = self.watermark.load(Ordering::Relaxed);
-            cells.retain(|&cell| {
-                let owned = cell.born().is_some();
+            cells.retain(|&dropped| {
+                let owned = dropped.cell.born().is_some();
                 if owned {
-                    held.owned.push_back(cell);
+                    held.owned.push_back(dropped);
                 }
                 !owned
             });
@@ -469,10 +486,10 @@ impl Held {
             if !cells.is_empty() {
                 self.dropped.push_front((stamp, cells));
             }
-            looked_at.retain(|&cell| {
-                let keep = cell.is_queued() || cell.is_waited();
+            looked_at.retain(|&dropped| {
+                let keep = dropped.is_kept();
                 if !keep {
-                    dead.push(self.memory.bury(cell));
+                    dead.push(self.memory.bury(dropped));
                 }
                 keep
             });
@@ -486,11 +503,11 @@ impl Held {
     fn free_owned(&mut self, dead: &mut Vec<DeadCell>, idle: bool) {
         let looks = if idle { FREED_IDLE } else { FREED };
         for _ in 0..looks.min(self.owned.len()) {
-            let Some(cell) = self.owned.pop_front() else { return };
-            if cell.is_queued() || cell.is_waited() {
-                self.owned.push_back(cell);
+            let Some(dropped) = self.owned.pop_front() else { return };
+            if dropped.is_kept() {
+                self.owned.push_back(dropped);
             } else {
-                dead.push(self.memory.bury(cell));
+                dead.push(self.memory.bury(dropped));
             }
         }
         if self.owned.is_empty() {
@@ -502,12 +519,12 @@ impl Held {
 
 impl Memory {
     /// Counts a cell no longer that is freed with its chain.
-    fn bury(&mut self, cell: CellRef) -> DeadCell {
+    fn bury(&mut self, Dropped { cell, bytes: own }: Dropped) -> DeadCell {
         let (_, older, bytes) = cell.sizes();
         self.old_versions -= older;
         self.old_bytes -= bytes;
         self.dropped_cells -= 1;
-        self.dropped_bytes -= cell.own_bytes();
+        self.dropped_bytes -= own;
         cell.dead()
     }
 }

@@ -49,7 +49,7 @@ const LOOK_EVERY: u64 = 16;
 /// [`TMap::get`], [`TMap::insert`], [`TMap::remove`], [`TMap::modify`]: O(1), mostly two reads of
 /// cells, in a map that has just grown a few more; [`TMap::len`], [`TMap::clear`]: O(1); iteration:
 /// O(n). The insertion that lets a map grow makes room for all keys at once: some microseconds for
-/// thousands, some milliseconds for a million. A key takes up to two cells of 32 bytes, and a
+/// thousands, some milliseconds for a million. A key takes two to five cells of 32 bytes, and a
 /// version of 64 and what key and value have; in a large map with small keys and values these are
 /// shared by twelve keys or so. The cells stay when keys are removed, until [`TMap::clear`] or the
 /// end of the map. Keys and values are cloned when a new key has to be told apart from them, and
@@ -351,8 +351,8 @@ where
     /// Inside a [`Snapshot`](crate::Snapshot), if the key is there.
     ///
     /// # Re-run
-    /// As [`TMap::get`]; and if the node of the key is left with one key or none, also when another
-    /// key of that node changes, since it is given up then.
+    /// As [`TMap::get`]; and if the node of the key is left with few keys, also when another key of
+    /// that node changes, since it is given up then.
     #[track_caller]
     pub fn remove<'t, Q>(&self, tx: &'t Transaction, key: &Q) -> Option<&'t V>
     where

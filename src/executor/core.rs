@@ -19,7 +19,7 @@
 use super::{
     Order,
     arrival::Arrival,
-    handlers::Handlers,
+    heats::Heats,
     job::{Ended, How, Job, Kind, Task},
     lane::{Lane, Laned},
     ledger::Ledger,
@@ -76,7 +76,7 @@ pub(crate) struct Core {
     /// How many handlers can run at once. With one, it runs while holding the baton.
     pub(crate) threads: usize,
     pub(crate) seed: Seed,
-    pub(super) handlers: Handlers,
+    pub(super) heats: Heats,
     limits: Limits,
     /// The turn of tickets, in arrival order.
     pub(crate) arrival: Option<Arrival>,
@@ -146,7 +146,7 @@ impl Core {
         Arc::new(Self {
             threads,
             seed,
-            handlers: Handlers::default(),
+            heats: Heats::default(),
             limits,
             arrival: (order == Order::Arrival).then(Arrival::new),
             alone: SegQueue::new(),

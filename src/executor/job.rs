@@ -1,7 +1,7 @@
 //! What an executor runs: a [`Job`] given by the web layer, the loop or a caller, wrapped in a
 //! [`Task`] that remembers its ticket and its failures; and what is known of a handler.
 
-use super::{core::Core, heat::Heat, schedule::Cost, transact::Panicked};
+use super::{core::Core, heats, schedule::Cost, transact::Panicked};
 use crate::cell::{deferred, labels::Label};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::transaction::{
@@ -22,13 +22,18 @@ pub(crate) struct Handled {
     /// The name.
     pub(crate) label: Label,
     cost_ns: AtomicU64,
-    pub(crate) heat: Heat,
+    pub(crate) heat: heats::Shared,
 }
 
 impl Handled {
     pub(crate) fn new(name: &str) -> Arc<Self> {
+        Self::sharing(name, heats::Shared::default())
+    }
+
+    /// One that others fail with.
+    pub(crate) fn sharing(name: &str, heat: heats::Shared) -> Arc<Self> {
         let cost_ns = AtomicU64::new(0);
-        Arc::new(Self { label: Label::of(name), cost_ns, heat: Heat::default() })
+        Arc::new(Self { label: Label::of(name), cost_ns, heat })
     }
 
     /// The recent maximum. Relaxed: a statistic.

@@ -10,8 +10,8 @@ mod arrival;
 #[cfg(txloop_check)]
 pub(crate) mod check;
 mod core;
-mod handlers;
 mod heat;
+mod heats;
 mod holding;
 pub(crate) mod job;
 mod lane;
@@ -239,9 +239,9 @@ impl Executor {
 
     /// Runs `f` as a transaction on one of the threads, under the name given to the log.
     ///
-    /// What the executor learns of a handler, how long it runs and how often it fails, it keeps by
-    /// that name: closures that differ much should have different ones. Names are kept for good;
-    /// beyond some 65,000 of them all further ones are the same.
+    /// How often handlers fail, and whether they belong in the serial lane, is kept by that name:
+    /// closures that differ much should have different ones. Names are kept for good; beyond some
+    /// 65,000 of them all further ones are the same.
     ///
     /// # Re-run
     /// `f` may be called several times; only the last call counts.
@@ -262,7 +262,7 @@ impl Executor {
         name: &str,
         f: impl Fn(&Transaction) -> R + Send + Sync + 'static,
     ) -> Transact<R> {
-        let (job, transact) = transact::job(self.core.handlers.named(name), f);
+        let (job, transact) = transact::job(self.core.heats.handled(name), f);
         self.submit(job);
         transact
     }
@@ -307,7 +307,7 @@ impl Executor {
         if closures.is_empty() {
             return Vec::new();
         }
-        let (handled, count) = (self.core.handlers.named(name), closures.len());
+        let (handled, count) = (self.core.heats.handled(name), closures.len());
         let admit = |first| Arc::new(Batch::new(closures, handled, first, wall_ns()));
         self.core.accepted();
         let batch = match &self.core.arrival {

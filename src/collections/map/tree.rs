@@ -177,7 +177,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Table<K, V> {
     /// with these does not matter: nothing depends on it but speed.
     fn is_crowded(&self, tx: &Transaction, hash: u64) -> bool {
         let looks = LOOKS.min(self.size());
-        let (first, step) = (self.index(hash), self.size() / looks);
+        // Odd, so that all slots of a small table are looked at, and those of a large one differ in
+        // their first bits and in their last.
+        let (first, step) = (self.index(hash), (self.size() / 8 * 5) | 1);
         let keys = |look: usize| {
             let slot = tx.peek(self.slots.at((first + look * step) % self.size()));
             match slot.head() {
@@ -381,10 +383,9 @@ impl<K: Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Found<'
         let hash = |(key, value): &(K, V)| (hashed(key), key.clone(), value.clone());
         let mut entries: Vec<_> = entries.iter().map(hash).collect();
         entries.insert(entries.partition_point(|old| old.0 <= new.0), new);
+        let is_node = entries.len() > Kind::<K, V>::capacity(self.bits);
         // What is made here is come upon only through what this transaction will write.
-        let slot = Kind::of(label, self.bits, entries, Some(Transaction::newest_version()));
-        let is_node = matches!(slot.head(), Kind::Branch(_));
-        (slot, is_node)
+        (Kind::of(label, self.bits, entries, Some(Transaction::newest_version())), is_node)
     }
 }
 

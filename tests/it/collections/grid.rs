@@ -77,6 +77,21 @@ fn the_unit_of_conflicts_is_the_one_chosen() {
 }
 
 #[test]
+fn a_grid_that_is_dropped_and_written_then_is_counted_as_it_was() {
+    // So large that dropping it collects at once, while the transaction has it in its log.
+    let size = (64, 64);
+    for _ in 0..20 {
+        let written = atomically(|tx| {
+            let grid = TGrid::new(GridUnit::Tile, size, 0);
+            (0..size.0).for_each(|x| grid.set(tx, (x, 0), x));
+            *grid.get(tx, (9, 0))
+        });
+        assert_eq!(written, 9);
+    }
+    super::eventually(|| txloop::memory().dropped_bytes < 1 << 30);
+}
+
+#[test]
 #[should_panic(expected = "tile (7, 0) of a grid of 7 by 5")]
 fn a_tile_outside_is_refused() {
     snapshot(|s| *TGrid::new(GridUnit::Row, SIZE, 0).get(s, (7, 0)));

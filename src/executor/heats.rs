@@ -1,0 +1,45 @@
+//! How often closures fail, kept by their names: it outlives the call and the batch. (A route knows
+//! its own handler.)
+
+use super::{heat::Heat, job::Handled};
+use crate::cell::labels::Label;
+use crate::sync::{Arc, Table};
+use crossbeam_utils::CachePadded;
+use std::collections::HashMap;
+
+/// The heat of all handlers of one name. Padded: its counter of owners changes with each call.
+pub(crate) type Shared = Arc<CachePadded<Heat>>;
+
+/// One heat for each name, kept as long as names are: see [`Label`] for their bound.
+#[derive(Debug, Default)]
+pub(crate) struct Heats(Table<HashMap<&'static str, Shared>>);
+
+impl Heats {
+    /// A handler of this name. What its runs cost is not kept: that cancels and classes go by.
+    pub(crate) fn handled(&self, name: &str) -> Arc<Handled> {
+        let mut known = self.0.lock();
+        if let Some((&name, heat)) = known.get_key_value(name) {
+            return Handled::sharing(name, Arc::clone(heat));
+        }
+        // Where there are too many names, all further ones are the same.
+        let name = Label::of(name).text();
+        Handled::sharing(name, Arc::clone(known.entry(name).or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_of_one_name_have_one_heat() {
+        let (heats, others) = (Heats::default(), Heats::default());
+        let [first, second] = ["a handler"; 2].map(|name| heats.handled(name));
+        (0..100).for_each(|_| first.heat.failed(7));
+        first.ran(7_000);
+        assert!(second.heat.in_lane(7) && second.cost().0 == 0);
+        for other in [heats.handled("another"), others.handled("a handler")] {
+            assert!(!other.heat.in_lane(7));
+        }
+    }
+}
