@@ -136,12 +136,15 @@ fn overlapping_readers_hold_few_versions() {
     const READERS: usize = 4;
     const READ: Duration = Duration::from_millis(100);
     const RUN: Duration = Duration::from_secs(10);
+    /// The bytes of a version of a number.
+    const VERSION: usize = 48;
     let cells: Vec<TVar<u64>> = (0..CELLS as u64).map(TVar::new).collect();
     let stop = AtomicBool::new(false);
     let active = AtomicUsize::new(0);
     #[expect(clippy::disallowed_methods, reason = "a test's own clock")]
     let start = Instant::now();
-    let (mut longest, mut after_two, mut most, mut least) = (0, None, i64::MIN, i64::MAX);
+    let before = settled();
+    let (mut longest, mut samples) = (0, Vec::with_capacity(2_000));
     let writes = std::thread::scope(|scope| {
         let (cells, stop, active) = (&cells, &stop, &active);
         let writer = scope.spawn(move || {
@@ -173,15 +176,14 @@ fn overlapping_readers_hold_few_versions() {
             let chains = cells.iter().map(TVar::chain_length).max().unwrap_or(0);
             longest = longest.max(chains);
             if start.elapsed() > Duration::from_secs(2) {
-                after_two.get_or_insert(live());
-                most = most.max(live());
-                least = least.min(live());
+                samples.push(live());
             }
         }
         stop.store(true, Ordering::Relaxed);
         writer.join().expect("no panic")
     });
-    let base = after_two.expect("longer than two seconds");
+    let base = *samples.first().expect("longer than two seconds");
+    let (least, most) = (samples.iter().min().unwrap_or(&0), samples.iter().max().unwrap_or(&0));
     println!(
         "{writes} writes, longest chain {longest}, live bytes {least} to {most}, first {base}"
     );
@@ -189,8 +191,16 @@ fn overlapping_readers_hold_few_versions() {
     // version is being linked; up to 16 writes are pruned together.
     let bound = READERS + 2 + 16;
     assert!(longest <= bound, "a chain of {longest} versions with {READERS} readers");
-    let slack = base / 10;
-    assert!(most - base <= slack && base - least <= slack, "{least} to {most} from {base}");
+    // Besides, each thread keeps free versions, up to a bound that it meets when another one has
+    // lost its core for a while; that happens once, or never. The writer, the readers, this thread
+    // and the reaper.
+    let kept = probe::most_kept(VERSION, READERS + 3) as i64;
+    let slack = base / 20;
+    assert!(
+        most - base <= slack + kept && base - least <= slack + kept,
+        "{least} to {most} from {base}: more than {slack} and {kept} of free versions"
+    );
+    settles_at(before, "overlapping readers");
     assert!(writes > 100_000, "the writer wrote only {writes} times");
 }
 

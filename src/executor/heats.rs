@@ -10,20 +10,21 @@ use std::collections::HashMap;
 /// The heat of all handlers of one name. Padded: its counter of owners changes with each call.
 pub(crate) type Shared = Arc<CachePadded<Heat>>;
 
-/// One heat for each name, kept as long as names are: see [`Label`] for their bound.
+/// One heat and label for each name, kept as long as names are: see [`Label`] for their bound.
 #[derive(Debug, Default)]
-pub(crate) struct Heats(Table<HashMap<&'static str, Shared>>);
+pub(crate) struct Heats(Table<HashMap<&'static str, (Label, Shared)>>);
 
 impl Heats {
     /// A handler of this name. What its runs cost is not kept: that cancels and classes go by.
     pub(crate) fn handled(&self, name: &str) -> Arc<Handled> {
         let mut known = self.0.lock();
-        if let Some((&name, heat)) = known.get_key_value(name) {
-            return Handled::sharing(name, Arc::clone(heat));
+        if let Some((label, heat)) = known.get(name) {
+            return Handled::sharing(*label, Arc::clone(heat));
         }
+        let label = Label::of(name);
         // Where there are too many names, all further ones are the same.
-        let name = Label::of(name).text();
-        Handled::sharing(name, Arc::clone(known.entry(name).or_default()))
+        let (_, heat) = known.entry(label.text()).or_insert_with(|| (label, Shared::default()));
+        Handled::sharing(label, Arc::clone(heat))
     }
 }
 

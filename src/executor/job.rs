@@ -27,13 +27,13 @@ pub(crate) struct Handled {
 
 impl Handled {
     pub(crate) fn new(name: &str) -> Arc<Self> {
-        Self::sharing(name, heats::Shared::default())
+        Self::sharing(Label::of(name), heats::Shared::default())
     }
 
     /// One that others fail with.
-    pub(crate) fn sharing(name: &str, heat: heats::Shared) -> Arc<Self> {
+    pub(crate) fn sharing(label: Label, heat: heats::Shared) -> Arc<Self> {
         let cost_ns = AtomicU64::new(0);
-        Arc::new(Self { label: Label::of(name), cost_ns, heat })
+        Arc::new(Self { label, cost_ns, heat })
     }
 
     /// The recent maximum. Relaxed: a statistic.
