@@ -100,8 +100,8 @@ mod web;
 
 pub use cell::{MAX_VIEWS, Memory, TVar, memory};
 pub use collections::{
-    GridUnit, NewestFirst, TCounter, TGrid, TLog, TMap, TMax, TMin, TOnce, TOrdMap, TQueue,
-    TSemaphore, TSet, TVec,
+    GridEdit, GridTiles, GridUnit, NewestFirst, TCounter, TGrid, TLog, TMap, TMax, TMin, TOnce,
+    TOrdMap, TQueue, TSemaphore, TSet, TVec,
 };
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(loom))]

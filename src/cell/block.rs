@@ -12,8 +12,8 @@
 #![expect(unsafe_code, reason = "cells in one allocation: one of the six files of the cell module")]
 
 use super::{
-    boxes::{Boxed, Kept, Origin, Version, VersionHeader},
-    labels::Label,
+    boxes::{Boxed, Kept, Version, VersionHeader},
+    labels::{Label, Origin},
     node::{CellOf, CellRef, Header},
     store::STORE,
 };
@@ -59,8 +59,8 @@ impl<T: Kept> Cells<T> {
     ///
     /// # Panics
     /// If they are more than [`MAX_CELLS`].
-    pub(crate) fn new(label: Label, values: impl IntoIterator<Item = T>) -> Self {
-        let firsts: Vec<_> = values.into_iter().map(Boxed::new).collect();
+    pub(crate) fn new(label: Label, values: impl IntoIterator<Item = impl Into<Boxed<T>>>) -> Self {
+        let firsts: Vec<Boxed<T>> = values.into_iter().map(Into::into).collect();
         let firsts = firsts.into_iter().map(first);
         Self::of(label, firsts, None)
     }
@@ -126,6 +126,10 @@ impl<T: Send + Sync + 'static> Cells<T> {
             unsafe { place.write(header) };
         }
         Self { first, len, values: PhantomData }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     /// One of the cells.

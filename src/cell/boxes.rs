@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "type-erased value boxes: one of the six files of the cell module")]
 
 use super::{
-    labels::Label,
+    labels::Origin,
     magazines::{Place, Size},
 };
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, UnsafeCell};
@@ -51,15 +51,6 @@ impl VersionHeader {
 struct VersionNode<T> {
     header: VersionHeader,
     value: UnsafeCell<T>,
-}
-
-/// Who wrote a version: the label of the handler and the place of the write, 0 when not recorded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Origin {
-    /// The handler's label.
-    pub(crate) handler: Label,
-    /// The number of the place, see [`super::labels`].
-    pub(crate) place: u32,
 }
 
 /// The type of a version, erased.
@@ -510,6 +501,19 @@ impl<H: Kept, E: Send + Sync + 'static> Boxed<Tailed<H, E>> {
         // SAFETY: a place of `TailedOf::size` for so many entries, which stand in it.
         let version = unsafe { Version::placed(place, value, glue, Origin::default()) };
         Self(version, PhantomData)
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> &Tailed<H, E> {
+        // SAFETY: of this type, and owned.
+        unsafe { self.0.lend().value() }
+    }
+
+    #[inline]
+    pub(crate) fn entries_mut(&mut self) -> &mut [E] {
+        let value = self.value();
+        // SAFETY: as in `entries`; owned, so that `&mut self` is the only access.
+        unsafe { slice::from_raw_parts_mut(value.first(), value.len) }
     }
 }
 

@@ -6,8 +6,9 @@
 //! function of this library; a *later* applies steps of users.
 
 use super::{
-    boxes::{Origin, Seen, Version},
+    boxes::{Seen, Version},
     deferred,
+    labels::Origin,
 };
 use crate::sync::fault;
 use std::{any::Any, marker::PhantomData, sync::Arc};

@@ -14,6 +14,15 @@ pub(crate) const MAX_LABELS: usize = 65_535;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Label(pub(crate) u32);
 
+/// Who wrote a version: the label of the handler and the place of the write, 0 when not recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The handler's label.
+    pub(crate) handler: Label,
+    /// The number of the place, see [`place`].
+    pub(crate) place: u32,
+}
+
 #[derive(Debug)]
 struct Names {
     numbers: Option<HashMap<&'static str, u32>>,

@@ -6,8 +6,9 @@
 #![expect(unsafe_code, reason = "logs behind `&self`: one of the six files of the cell module")]
 
 use super::{
-    boxes::{Boxed, Kept, Lent, Origin, Version},
+    boxes::{Boxed, Kept, Lent, Version},
     folds::{Fold, Merge, MergeOf, Step, Steps},
+    labels::Origin,
     node::{CellOf, CellRef},
     slot::{Announcement, Guard},
     store::Held,

@@ -17,8 +17,8 @@
 use super::{
     active::Active,
     block,
-    boxes::{Lent, Origin, Version, VersionHeader, value_of},
-    labels::Label,
+    boxes::{Lent, Version, VersionHeader, value_of},
+    labels::{Label, Origin},
     slot::{Announcement, View},
     store::STORE,
 };

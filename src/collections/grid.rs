@@ -1,7 +1,15 @@
 //! [`TGrid`]: a rectangle of tiles, in which the unit of conflicts can be chosen.
 
-use crate::cell::{block::Cells, boxes::Kept, labels::Label};
-use crate::transaction::{Read, Transaction, view::sealed::Sealed};
+mod tiles;
+
+pub use tiles::{GridEdit, GridTiles};
+
+use crate::cell::{
+    block::Cells,
+    boxes::{Boxed, Kept, Tailed},
+    labels::Label,
+};
+use crate::transaction::{Read, Snapshot, Transaction, view::sealed::Sealed};
 use std::{fmt, panic::Location, sync::Arc};
 
 /// In which unit a [`TGrid`] finds conflicts.
@@ -10,7 +18,10 @@ pub enum GridUnit {
     /// Each tile is a cell: two handlers conflict only over the same tile, and each tile that is
     /// read costs a read of a cell.
     Tile,
-    /// Each row is a cell: for searches that read much and writes that are few.
+    /// Each block of 8 by 8 tiles is a cell: for searches that read much, and for changes of tiles
+    /// that lie together.
+    Block,
+    /// Each row is a cell: for what goes by rows.
     Row,
     /// The whole grid is one cell.
     Grid,
@@ -21,13 +32,14 @@ pub enum GridUnit {
 /// A clone is another handle to the same grid.
 ///
 /// # Conflict unit
-/// What [`GridUnit`] says: a tile, a row or the grid. A search that reads many tiles is faster over
-/// rows than over tiles, and conflicts with every write in a row that it has read.
+/// What [`GridUnit`] says: a tile, a block, a row or the grid. A search that reads many tiles is
+/// faster over blocks than over tiles, and conflicts with every write in a block that it has read.
 ///
 /// # Cost
 /// [`TGrid::get`]: O(1). [`TGrid::set`]: O(1) where a tile is the unit, else the unit is copied:
-/// O(width), or O(width · height). A tile that is a cell takes 32 bytes, and 40 more with its value
-/// once it was written.
+/// 64 tiles, O(width) or O(width · height). Handlers that look at many tiles do it through
+/// [`TGrid::tiles`] or [`TGrid::edit`]: then each unit is looked up once, and copied once. A tile
+/// that is a cell takes 32 bytes, and 40 more with its value once it was written.
 ///
 /// # Examples
 /// ```
@@ -51,8 +63,7 @@ struct Grid<T: Send + Sync + 'static> {
 
 enum Tiles<T: Send + Sync + 'static> {
     Each(Cells<Tile<T>>),
-    /// As many rows in one cell.
-    Rows(usize, Cells<Box<[T]>>),
+    Together(Units, Cells<Unit<T>>),
 }
 
 /// A tile in a cell of its own.
@@ -60,9 +71,56 @@ struct Tile<T>(T);
 
 impl<T: Send + Sync + 'static> Kept for Tile<T> {}
 
-impl<T: Send + Sync + 'static> Kept for Box<[T]> {
-    fn is_plain(&self) -> bool {
-        !std::mem::needs_drop::<T>()
+/// Some tiles in one cell, row by row.
+type Unit<T> = Tailed<Plain, T>;
+
+/// What stands before the tiles of a unit: nothing.
+struct Plain;
+
+impl Kept for Plain {}
+
+/// How the tiles of a grid are put together. A unit is 2ˣ wide and 2ʸ high, but for those at the
+/// right and lower edges: as far as the grid goes.
+#[derive(Clone, Copy)]
+struct Units {
+    x_bits: u32,
+    y_bits: u32,
+    /// How many stand side by side.
+    across: usize,
+    size: (usize, usize),
+}
+
+/// Wider than any grid, in bits.
+const ALL: u32 = usize::BITS - 1;
+
+impl Units {
+    fn new(x_bits: u32, y_bits: u32, size: (usize, usize)) -> Self {
+        Self { x_bits, y_bits, across: size.0.div_ceil(1 << x_bits), size }
+    }
+
+    /// The unit of a tile, and which of its tiles it is.
+    #[inline]
+    fn place(self, (x, y): (usize, usize)) -> (usize, usize) {
+        let unit = (y >> self.y_bits) * self.across + (x >> self.x_bits);
+        let left = x >> self.x_bits << self.x_bits;
+        let (row, width) = (y & !(usize::MAX << self.y_bits), self.width(left));
+        (unit, row * width + (x - left))
+    }
+
+    /// How wide the units are that begin in a column.
+    #[inline]
+    fn width(self, left: usize) -> usize {
+        (self.size.0 - left).min(1 << self.x_bits)
+    }
+
+    /// The tiles of each unit.
+    fn tiles(self) -> impl Iterator<Item = impl ExactSizeIterator<Item = (usize, usize)>> {
+        let (units, down) = (self.across, self.size.1.div_ceil(1 << self.y_bits));
+        (0..units * down).map(move |unit| {
+            let (left, top) = ((unit % units) << self.x_bits, (unit / units) << self.y_bits);
+            let (width, height) = (self.width(left), (self.size.1 - top).min(1 << self.y_bits));
+            (0..width * height).map(move |at| (left + at % width, top + at / width))
+        })
     }
 }
 
@@ -87,11 +145,9 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
 
     fn labelled(label: Label, unit: GridUnit, (width, height): (usize, usize), tile: T) -> Self {
         let area = area(width, height);
-        let row = |count: usize| vec![tile.clone(); count].into_boxed_slice();
-        let tiles = match unit {
-            GridUnit::Tile => Tiles::Each(Cells::alike(label, area, Tile(tile), None)),
-            GridUnit::Row => Tiles::Rows(1, Cells::new(label, (0..height).map(|_| row(width)))),
-            GridUnit::Grid => Tiles::Rows(height, Cells::new(label, [row(area)])),
+        let tiles = match unit.together((width, height)) {
+            None => Tiles::Each(Cells::alike(label, area, Tile(tile), None)),
+            Some(units) => Tiles::together(label, units, |_| tile.clone()),
         };
         Self(Arc::new(Grid { width, height, label, tiles }))
     }
@@ -99,23 +155,78 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
     /// Replaces a tile.
     ///
     /// # Panics
-    /// Inside a [`Snapshot`](crate::Snapshot). If there is no such tile.
+    /// Inside a [`Snapshot`]. If there is no such tile.
     ///
     /// # Re-run
     /// With rows or the grid as the unit, that is read too: as [`TGrid::get`].
     #[track_caller]
     pub fn set(&self, tx: &Transaction, (x, y): (usize, usize), tile: T) {
-        let Grid { width, tiles, .. } = &*self.0;
-        self.check((x, y));
-        match tiles {
-            Tiles::Each(cells) => tx.write(cells.at(y * width + x), Tile(tile)),
-            Tiles::Rows(together, cells) => {
-                let cell = cells.at(y / together);
-                let mut rows = tx.read(cell, Location::caller()).clone();
-                rows[y % together * width + x] = tile;
-                tx.write(cell, rows);
+        self.0.check((x, y));
+        match &self.0.tiles {
+            Tiles::Each(cells) => tx.write(cells.at(self.0.index((x, y))), Tile(tile)),
+            Tiles::Together(units, cells) => {
+                let (unit, at) = units.place((x, y));
+                let cell = cells.at(unit);
+                let old = tx.read(cell, Location::caller()).entries();
+                let mut tiles = Boxed::tailed(Plain, old.iter().cloned());
+                tiles.entries_mut()[at] = tile;
+                tx.write(cell, tiles);
             }
         }
+    }
+
+    /// Looks at many tiles and replaces some: each unit is looked up once and copied once, however
+    /// many of its tiles are looked at and replaced. What the closure sets is written when it
+    /// returns; until then only what it is lent is sure to show it.
+    ///
+    /// # Panics
+    /// Inside a [`Snapshot`], if a tile is replaced.
+    ///
+    /// # Re-run
+    /// As [`TGrid::get`] and [`TGrid::set`].
+    ///
+    /// # Examples
+    /// ```
+    /// use txloop::{GridUnit, TGrid, atomically};
+    ///
+    /// let grid = TGrid::new(GridUnit::Block, (100, 100), 0);
+    /// let free = atomically(|tx| {
+    ///     grid.edit(tx, |tiles| {
+    ///         let free: Vec<_> = (0..100).filter(|&x| *tiles.get((x, 7)) == 0).collect();
+    ///         free.iter().for_each(|&x| tiles.set((x, 7), 1));
+    ///         free.len()
+    ///     })
+    /// });
+    /// assert_eq!(free, 100);
+    /// ```
+    #[track_caller]
+    pub fn edit<R>(&self, tx: &Transaction, edit: impl FnOnce(&mut GridEdit<'_, T>) -> R) -> R {
+        let mut tiles = GridEdit::new(&self.0, tx, Location::caller());
+        let answer = edit(&mut tiles);
+        for (cell, tiles) in tiles.written() {
+            tx.write(cell, tiles);
+        }
+        answer
+    }
+}
+
+impl GridUnit {
+    /// How the tiles of a grid of this size are put together, if they are.
+    fn together(self, size: (usize, usize)) -> Option<Units> {
+        let (x_bits, y_bits) = match self {
+            Self::Tile => return None,
+            Self::Block => (3, 3),
+            Self::Row => (ALL, 0),
+            Self::Grid => (ALL, ALL),
+        };
+        Some(Units::new(x_bits, y_bits, size))
+    }
+}
+
+impl<T: Send + Sync + 'static> Tiles<T> {
+    fn together(label: Label, units: Units, mut tile: impl FnMut((usize, usize)) -> T) -> Self {
+        let boxed = units.tiles().map(|places| Boxed::tailed(Plain, places.map(&mut tile)));
+        Self::Together(units, Cells::new(label, boxed))
     }
 }
 
@@ -131,14 +242,19 @@ impl<T: Send + Sync + 'static> TGrid<T> {
         mut tile: impl FnMut((usize, usize)) -> T,
     ) -> Self {
         let (area, label) = (area(width, height), Label::NONE);
-        let mut tiles = (0..area).map(|at| tile((at % width, at / width)));
-        let tiles = match unit {
-            GridUnit::Tile => Tiles::Each(Cells::new(label, tiles.map(Tile))),
-            GridUnit::Row => {
-                let row = |_| tiles.by_ref().take(width).collect();
-                Tiles::Rows(1, Cells::new(label, (0..height).map(row)))
+        let tiles = match unit.together((width, height)) {
+            None => {
+                let tiles = (0..area).map(|at| Tile(tile((at % width, at / width))));
+                Tiles::Each(Cells::new(label, tiles))
             }
-            GridUnit::Grid => Tiles::Rows(height, Cells::new(label, [tiles.collect()])),
+            Some(units) => {
+                // Asked for in the same order, whatever the unit.
+                let tiles = (0..area).map(|at| Some(tile((at % width, at / width))));
+                let mut tiles: Vec<_> = tiles.collect();
+                Tiles::together(label, units, |(x, y)| {
+                    tiles[y * width + x].take().expect("each tile is in one unit")
+                })
+            }
         };
         Self(Arc::new(Grid { width, height, label, tiles }))
     }
@@ -166,8 +282,30 @@ impl<T: Send + Sync + 'static> TGrid<T> {
     #[inline]
     #[track_caller]
     pub fn get<'v>(&self, view: &'v impl Read, (x, y): (usize, usize)) -> &'v T {
-        self.check((x, y));
+        self.0.check((x, y));
         self.tile(view, (x, y), Location::caller())
+    }
+
+    /// The tiles as a snapshot shows them, for a look at many of them: each unit is looked up once,
+    /// and what is then read of it costs little more than in a vector.
+    ///
+    /// # Re-run
+    /// None: a snapshot is never re-run. In a transaction, see [`TGrid::edit`].
+    ///
+    /// # Examples
+    /// ```
+    /// use txloop::{GridUnit, TGrid, snapshot};
+    ///
+    /// let heights = TGrid::from_fn(GridUnit::Block, (100, 100), |(x, y)| x * y);
+    /// let sum: usize = snapshot(|s| {
+    ///     let tiles = heights.tiles(s);
+    ///     (0..100).map(|at| *tiles.get((at, at))).sum()
+    /// });
+    /// assert_eq!(sum, 328_350);
+    /// ```
+    #[track_caller]
+    pub fn tiles<'v>(&'v self, view: &'v Snapshot) -> GridTiles<'v, T, Snapshot> {
+        GridTiles::new(&self.0, view, Location::caller())
     }
 
     /// The rows from the first to the last, each from left to right.
@@ -188,22 +326,30 @@ impl<T: Send + Sync + 'static> TGrid<T> {
     fn tile<'v>(
         &self,
         view: &'v impl Read,
-        (x, y): (usize, usize),
+        at: (usize, usize),
         place: &'static Location<'static>,
     ) -> &'v T {
-        let Grid { width, tiles, .. } = &*self.0;
-        match tiles {
-            Tiles::Each(cells) => &view.read(cells.at(y * width + x), place).0,
-            Tiles::Rows(together, cells) => {
-                &view.read(cells.at(y / together), place)[y % together * width + x]
+        match &self.0.tiles {
+            Tiles::Each(cells) => &view.read(cells.at(self.0.index(at)), place).0,
+            Tiles::Together(units, cells) => {
+                let (unit, at) = units.place(at);
+                &view.read(cells.at(unit), place).entries()[at]
             }
         }
+    }
+}
+
+impl<T: Send + Sync + 'static> Grid<T> {
+    /// The number of a tile, row by row.
+    #[inline]
+    fn index(&self, (x, y): (usize, usize)) -> usize {
+        y * self.width + x
     }
 
     #[inline]
     #[track_caller]
     fn check(&self, (x, y): (usize, usize)) {
-        let Grid { width, height, .. } = *self.0;
+        let Self { width, height, .. } = *self;
         assert!(x < width && y < height, "tile ({x}, {y}) of a grid of {width} by {height}");
     }
 }

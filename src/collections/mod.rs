@@ -16,7 +16,7 @@ mod vec;
 pub use append_log::{NewestFirst, TLog};
 pub use counter::TCounter;
 pub use extreme::{TMax, TMin};
-pub use grid::{GridUnit, TGrid};
+pub use grid::{GridEdit, GridTiles, GridUnit, TGrid};
 pub use map::TMap;
 pub use once::TOnce;
 pub use ord_map::TOrdMap;

@@ -1,6 +1,9 @@
 //! What a failed validation returns: which cell, read where, written by whom.
 
-use crate::cell::{boxes::Origin, labels::Label, logs::StaleRead};
+use crate::cell::{
+    labels::{Label, Origin},
+    logs::StaleRead,
+};
 use std::panic::Location;
 
 /// Why an attempt was thrown away.

@@ -11,7 +11,7 @@ use super::{
     commit::{self, Alone, Finish, Hold, Outcome, Wish},
     parked::{ParkedId, Wake},
 };
-use crate::cell::{TVar, boxes::Origin, folds::Merge, slot::Guard, store::Held};
+use crate::cell::{TVar, folds::Merge, labels::Origin, slot::Guard, store::Held};
 use loom::{
     sync::{
         Arc,

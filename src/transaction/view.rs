@@ -8,10 +8,10 @@ use super::{
 };
 use crate::cell::{
     TVar,
-    boxes::{Boxed, Kept, Origin},
+    boxes::{Boxed, Kept},
     deferred,
     folds::Merge,
-    labels,
+    labels::{self, Origin},
     logs::Own,
     node::{CellOf, CellRef},
     store::STORE,

@@ -3,24 +3,26 @@
 use super::{agree, runs_beside};
 use txloop::{GridUnit, TGrid, Transaction, atomically, snapshot};
 
-const UNITS: [GridUnit; 3] = [GridUnit::Tile, GridUnit::Row, GridUnit::Grid];
-const SIZE: (usize, usize) = (7, 5);
+const UNITS: [GridUnit; 4] = [GridUnit::Tile, GridUnit::Block, GridUnit::Row, GridUnit::Grid];
+/// Neither is a multiple of a block's.
+const SIZE: (usize, usize) = (19, 13);
+const LAST: (usize, usize) = (SIZE.0 - 1, SIZE.1 - 1);
 
 #[test]
 fn a_grid_is_a_rectangle() {
     for unit in UNITS {
-        let grid = TGrid::from_fn(unit, SIZE, |(x, y)| 10 * y + x);
+        let grid = TGrid::from_fn(unit, SIZE, |(x, y)| 100 * y + x);
         assert_eq!((grid.width(), grid.height()), SIZE);
         atomically(|tx| {
-            grid.set(tx, (6, 4), 99);
-            grid.set(tx, (0, 4), 98);
-            assert_eq!((grid.get(tx, (6, 4)), grid.get(tx, (5, 4))), (&99, &45));
+            grid.set(tx, LAST, 999);
+            grid.set(tx, (0, LAST.1), 998);
+            assert_eq!((grid.get(tx, LAST), grid.get(tx, (5, LAST.1))), (&999, &1205));
         });
         let rows =
             snapshot(|s| grid.rows(s).map(|row| row.copied().collect()).collect::<Vec<Vec<_>>>());
         let mut expected: Vec<Vec<_>> =
-            (0..5).map(|y| (0..7).map(|x| 10 * y + x).collect()).collect();
-        (expected[4][6], expected[4][0]) = (99, 98);
+            (0..SIZE.1).map(|y| (0..SIZE.0).map(|x| 100 * y + x).collect()).collect();
+        (expected[LAST.1][LAST.0], expected[LAST.1][0]) = (999, 998);
         assert_eq!(rows, expected, "{unit:?}");
     }
     let named = TGrid::named("board", GridUnit::Tile, (1, 2), 0);
@@ -32,7 +34,8 @@ fn handlers_on_many_threads_see_a_serial_grid() {
     for unit in UNITS {
         let mut model = vec![0_u64; SIZE.0 * SIZE.1];
         // Each moves what is on one tile to another.
-        let moves: Vec<_> = (0..400_usize).map(|n| (n * 31 % 35, n * 17 % 35)).collect();
+        let tiles = model.len();
+        let moves: Vec<_> = (0..400_usize).map(|n| (n * 31 % tiles, n * 17 % tiles)).collect();
         let serial: Vec<_> = moves
             .iter()
             .map(|&(from, to)| {
@@ -47,9 +50,18 @@ fn handlers_on_many_threads_see_a_serial_grid() {
             let handler = |(from, to)| {
                 let grid = grid.clone();
                 move |tx: &Transaction| {
-                    let taken = grid.get(tx, at(from)) + 1;
-                    grid.set(tx, at(from), 0);
-                    grid.set(tx, at(to), grid.get(tx, at(to)) + taken);
+                    if from % 2 == 0 {
+                        // Each look and each replacement by itself.
+                        let taken = grid.get(tx, at(from)) + 1;
+                        grid.set(tx, at(from), 0);
+                        grid.set(tx, at(to), grid.get(tx, at(to)) + taken);
+                        return *grid.get(tx, at(to));
+                    }
+                    grid.edit(tx, |tiles| {
+                        let taken = tiles.get(at(from)) + 1;
+                        tiles.set(at(from), 0);
+                        tiles.set(at(to), tiles.get(at(to)) + taken);
+                    });
                     *grid.get(tx, at(to))
                 }
             };
@@ -61,18 +73,93 @@ fn handlers_on_many_threads_see_a_serial_grid() {
 
 #[test]
 fn the_unit_of_conflicts_is_the_one_chosen() {
-    for (unit, beside, in_row, elsewhere) in
-        [(GridUnit::Tile, 2, 1, 1), (GridUnit::Row, 2, 2, 1), (GridUnit::Grid, 2, 2, 2)]
-    {
+    // Beside a write of the tile that is read, of one in its block, of one in its row and of one
+    // that is far away.
+    for (unit, runs) in [
+        (GridUnit::Tile, [2, 1, 1, 1]),
+        (GridUnit::Block, [2, 2, 1, 1]),
+        (GridUnit::Row, [2, 1, 2, 1]),
+        (GridUnit::Grid, [2, 2, 2, 2]),
+    ] {
         let grid = TGrid::new(unit, SIZE, 0);
-        let reads = |tx: &Transaction| grid.set(tx, (6, 0), *grid.get(tx, (1, 1)));
+        let singly = |tx: &Transaction| grid.set(tx, (18, 9), *grid.get(tx, (1, 1)));
+        let together = |tx: &Transaction| {
+            grid.edit(tx, |tiles| tiles.set((18, 9), *tiles.get((1, 1))));
+        };
         let writes = |at| {
             let grid = &grid;
             move |tx: &Transaction| grid.set(tx, at, 1)
         };
-        assert_eq!(runs_beside(reads, writes((1, 1))), beside, "{unit:?}");
-        assert_eq!(runs_beside(reads, writes((2, 1))), in_row, "{unit:?}");
-        assert_eq!(runs_beside(reads, writes((1, 3))), elsewhere, "{unit:?}");
+        for (at, runs) in [(1, 1), (7, 7), (8, 1), (1, 8)].into_iter().zip(runs) {
+            assert_eq!(runs_beside(singly, writes(at)), runs, "{unit:?}, {at:?}");
+            assert_eq!(runs_beside(together, writes(at)), runs, "{unit:?}, {at:?}, edited");
+        }
+    }
+}
+
+/// More units than an edit remembers: some are looked up again, copies among them.
+#[test]
+fn an_edit_of_a_large_grid_loses_nothing() {
+    for unit in [GridUnit::Block, GridUnit::Row] {
+        let size = if unit == GridUnit::Row { (3, 5_000) } else { (8 * 70, 8 * 70) };
+        let grid = TGrid::from_fn(unit, size, |(x, y)| y * size.0 + x);
+        let mut model: Vec<usize> = (0..size.0 * size.1).collect();
+        let at = |n: usize| (n % size.0, n / size.0);
+        let places =
+            |step: usize| (0..3 * model.len()).step_by(step).map(|n| n % (size.0 * size.1));
+        let (sums, last) = (places(97).collect::<Vec<_>>(), size.0 * size.1 - 1);
+        atomically(|tx| {
+            grid.edit(tx, |tiles| {
+                for &n in &sums {
+                    tiles.set(at(n), tiles.get(at(n)) + tiles.get(at(last - n)));
+                }
+            });
+        });
+        for &n in &sums {
+            model[n] += model[last - n];
+        }
+        snapshot(|s| {
+            let tiles = grid.tiles(s);
+            for (n, expected) in model.iter().enumerate() {
+                assert_eq!(tiles.get(at(n)), expected, "{unit:?}, {:?}", at(n));
+                assert_eq!(grid.get(s, at(n)), expected, "{unit:?}, {:?}", at(n));
+            }
+        });
+    }
+}
+
+#[test]
+fn an_edit_that_is_left_has_replaced_nothing() {
+    for unit in UNITS {
+        let grid = TGrid::new(unit, SIZE, 0);
+        let failed = txloop::try_atomically(|tx| {
+            grid.edit(tx, |tiles| {
+                tiles.set((3, 3), 1);
+                assert_eq!((tiles.get((3, 3)), tiles.get((3, 4))), (&1, &0));
+                tiles.set((3, 3), 2);
+                Err::<(), _>(*tiles.get((3, 3)))
+            })
+        });
+        assert_eq!(failed, Err(2), "{unit:?}");
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            atomically(|tx| {
+                grid.edit(tx, |tiles| {
+                    tiles.set((3, 3), 3);
+                    panic!("in the middle");
+                })
+            })
+        }));
+        assert!(ran.is_err());
+        let other = atomically(|tx| {
+            tx.or_else(
+                |tx| {
+                    grid.edit(tx, |tiles| tiles.set((3, 3), 4));
+                    tx.retry()
+                },
+                |tx| *grid.get(tx, (3, 3)),
+            )
+        });
+        assert_eq!((other, snapshot(|s| *grid.get(s, (3, 3)))), (0, 0), "{unit:?}");
     }
 }
 
@@ -92,9 +179,62 @@ fn a_grid_that_is_dropped_and_written_then_is_counted_as_it_was() {
 }
 
 #[test]
-#[should_panic(expected = "tile (7, 0) of a grid of 7 by 5")]
+#[should_panic(expected = "tile (19, 0) of a grid of 19 by 13")]
 fn a_tile_outside_is_refused() {
-    snapshot(|s| *TGrid::new(GridUnit::Row, SIZE, 0).get(s, (7, 0)));
+    snapshot(|s| *TGrid::new(GridUnit::Row, SIZE, 0).get(s, (19, 0)));
+}
+
+#[test]
+fn a_tile_outside_is_refused_by_whoever_goes_over_many() {
+    for unit in UNITS {
+        let grid = TGrid::new(unit, SIZE, 0);
+        for at in [(19, 0), (0, 13)] {
+            let refused = |look: &dyn Fn()| {
+                let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(look));
+                let text = *ran.expect_err("a panic").downcast::<String>().expect("with a text");
+                assert!(text.ends_with("of a grid of 19 by 13"), "{text}");
+            };
+            refused(&|| assert_eq!(snapshot(|s| *grid.tiles(s).get(at)), 0));
+            refused(&|| assert_eq!(atomically(|tx| grid.edit(tx, |tiles| *tiles.get(at))), 0));
+            refused(&|| atomically(|tx| grid.edit(tx, |tiles| tiles.set(at, 1))));
+        }
+    }
+}
+
+#[test]
+fn a_grid_without_tiles_is_one() {
+    for (unit, size) in UNITS.into_iter().flat_map(|unit| [(unit, (0, 3)), (unit, (3, 0))]) {
+        let grid = TGrid::from_fn(unit, size, |_| unreachable!("there is no tile"));
+        let tiles = snapshot(|s| grid.rows(s).flatten().count());
+        assert_eq!((grid.width(), grid.height(), tiles), (size.0, size.1, 0));
+        atomically(|tx| grid.edit(tx, |_: &mut txloop::GridEdit<'_, u8>| ()));
+    }
+}
+
+/// Each value is dropped once: those that are copied, those that are replaced in a copy, and those
+/// of a copy that is never written.
+#[test]
+fn what_an_edit_copies_is_dropped() {
+    let alive = std::sync::Arc::new(());
+    for unit in UNITS {
+        let grid = TGrid::new(unit, SIZE, std::sync::Arc::clone(&alive));
+        for _ in 0..10 {
+            atomically(|tx| {
+                grid.edit(tx, |tiles| {
+                    for x in 0..SIZE.0 {
+                        tiles.set((x, 2), std::sync::Arc::clone(tiles.get((x, 3))));
+                    }
+                });
+            });
+            let failed = txloop::try_atomically(|tx| {
+                grid.edit(tx, |tiles| tiles.set((1, 1), std::sync::Arc::clone(tiles.get((2, 2)))));
+                Err::<(), _>(())
+            });
+            assert!(failed.is_err());
+        }
+        drop(grid);
+        super::eventually(|| std::sync::Arc::strong_count(&alive) == 1);
+    }
 }
 
 #[test]

@@ -1,8 +1,14 @@
 //! txloop through its public interface: a `TVar` for each cell, a counter for each, or a grid.
 
-use crate::access::{Access, Backend, Job, Runs};
+use crate::{
+    access::{Access, Backend, Job, Runs},
+    workloads::SIDE,
+};
 use std::convert::Infallible;
-use txloop::{GridUnit, Snapshot, TCounter, TGrid, TVar, Transaction, atomically, snapshot};
+use txloop::{
+    GridEdit, GridTiles, GridUnit, Snapshot, TCounter, TGrid, TVar, Transaction, atomically,
+    snapshot,
+};
 
 /// A cell for each number.
 pub(crate) struct Txloop(Vec<TVar<i64>>);
@@ -110,17 +116,23 @@ impl Access for Counting<'_> {
     }
 }
 
-/// The same numbers as the tiles of a square, each of which is a cell.
+/// The same numbers as the tiles of the square of w7, in blocks.
 pub(crate) struct TxloopGrid(TGrid<i64>);
+
+/// Where a cell lies.
+#[inline]
+fn tile(cell: usize) -> (usize, usize) {
+    (cell % SIDE, cell / SIDE)
+}
 
 impl Backend for TxloopGrid {
     const NAME: &'static str = "txloop-tgrid";
     const LOOKS: bool = true;
 
     fn new(values: &[i64]) -> Self {
-        let side = values.len().isqrt();
-        assert_eq!(side * side, values.len(), "the cells are not a square");
-        Self(TGrid::from_fn(GridUnit::Tile, (side, side), |(x, y)| values[y * side + x]))
+        assert_eq!(SIDE * SIDE, values.len(), "the cells are not the square");
+        let value = |(x, y)| values[y * SIDE + x];
+        Self(TGrid::from_fn(GridUnit::Block, (SIDE, SIDE), value))
     }
 
     #[inline]
@@ -128,7 +140,7 @@ impl Backend for TxloopGrid {
         let runs = Runs::default();
         atomically(|tx| {
             runs.begin();
-            let Ok(answer) = job.run(&mut Tiles(&self.0, self.0.width(), tx));
+            let Ok(answer) = self.0.edit(tx, |tiles| job.run(&mut Edited(tiles)));
             answer
         })
     }
@@ -136,39 +148,37 @@ impl Backend for TxloopGrid {
     #[inline]
     fn look<J: Job>(&self, job: &J) -> J::Answer {
         snapshot(|view| {
-            let Ok(answer) = job.run(&mut ShownTiles(&self.0, self.0.width(), view));
+            let Ok(answer) = job.run(&mut Shown(self.0.tiles(view)));
             answer
         })
     }
 }
 
-/// Grid, its width, and the view.
-struct Tiles<'a>(&'a TGrid<i64>, usize, &'a Transaction);
+struct Edited<'a, 'v>(&'a mut GridEdit<'v, i64>);
 
-impl Access for Tiles<'_> {
+impl Access for Edited<'_, '_> {
     type Stop = Infallible;
 
     #[inline]
     fn get(&mut self, cell: usize) -> Result<i64, Infallible> {
-        Ok(*self.0.get(self.2, (cell % self.1, cell / self.1)))
+        Ok(*self.0.get(tile(cell)))
     }
 
     #[inline]
     fn set(&mut self, cell: usize, value: i64) -> Result<(), Infallible> {
-        self.0.set(self.2, (cell % self.1, cell / self.1), value);
+        self.0.set(tile(cell), value);
         Ok(())
     }
 }
 
-/// Grid, its width, and the view.
-struct ShownTiles<'a>(&'a TGrid<i64>, usize, &'a Snapshot);
+struct Shown<'v>(GridTiles<'v, i64>);
 
-impl Access for ShownTiles<'_> {
+impl Access for Shown<'_> {
     type Stop = Infallible;
 
     #[inline]
     fn get(&mut self, cell: usize) -> Result<i64, Infallible> {
-        Ok(*self.0.get(self.2, (cell % self.1, cell / self.1)))
+        Ok(*self.0.get(tile(cell)))
     }
 
     fn set(&mut self, cell: usize, _: i64) -> Result<(), Infallible> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Columns, and rows.
-pub(crate) const SIDE: usize = 224;
+pub(crate) const SIDE: usize = 256;
 /// One square in so many is a wall.
 const WALLS: usize = 4;
 /// What the cell of a wall holds.
@@ -80,7 +80,7 @@ fn neighbours(square: u32) -> [Option<u32>; 4] {
 
 /// Steps from one square to another if there were no walls.
 #[inline]
-fn distance(a: u32, b: u32) -> u32 {
+pub(super) fn distance(a: u32, b: u32) -> u32 {
     let side = SIDE as u32;
     (a % side).abs_diff(b % side) + (a / side).abs_diff(b / side)
 }

@@ -14,6 +14,8 @@ mod scans;
 mod tests;
 mod vacation;
 
+pub(crate) use maze::SIDE;
+
 use crate::{
     backends,
     contest::{Bench, Series},
