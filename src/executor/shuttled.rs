@@ -8,10 +8,12 @@ mod program;
 use super::{
     Executor, Failure, Limits, Order,
     core::Core,
+    job::{Ended, How},
     lane::Laned,
     ledger::Ledger,
     series::{Batch, Series},
     sleepers::Sleepers,
+    transact::Panicked,
     twice::Twice,
 };
 use crate::sync::{
@@ -172,6 +174,34 @@ fn members_of_series_end_once_each() {
             assert_eq!(answers[number], answer, "{number}: {:#?}", book.programs);
         }
         assert_eq!((model.values, others.with(|n| *n)), (book.values(), 3));
+    });
+}
+
+/// Whoever waits for a batch hears of its end, whichever workers end its members, in whatever order.
+#[test]
+fn a_batch_ends_with_the_last_of_its_pages() {
+    explore(2_000, || {
+        let closures = vec![|_: &Transaction| (); 4];
+        let batch = Arc::new(Batch::new(closures, handled("member", false), 1, 0));
+        // Each fills the page that the other one began with.
+        let workers = [[0, 2], [3, 1]].map(|members| {
+            let batch = Arc::clone(&batch);
+            start(move || {
+                for member in members {
+                    let mut job = Arc::clone(&batch).job();
+                    job.assign(member);
+                    let panicked = Panicked::new(&member.to_string());
+                    job.ended(Ended { version: 0, how: How::Panicked(panicked) });
+                }
+            })
+        });
+        let answers = batch.wait();
+        let members: Vec<_> = answers.into_iter().map(|answer| answer.unwrap_err()).collect();
+        for (member, panicked) in members.iter().enumerate() {
+            assert_eq!(panicked.message(), member.to_string());
+        }
+        assert_eq!(members.len(), 4);
+        workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
     });
 }
 
