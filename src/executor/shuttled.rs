@@ -177,7 +177,7 @@ fn members_of_series_end_once_each() {
     });
 }
 
-/// Whoever waits for a batch hears of its end, whichever workers end its members, in whatever order.
+/// Whoever waits for a batch hears of its end, whichever workers end its members and when.
 #[test]
 fn a_batch_ends_with_the_last_of_its_pages() {
     explore(2_000, || {
