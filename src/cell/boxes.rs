@@ -53,6 +53,11 @@ struct VersionNode<T> {
     value: UnsafeCell<T>,
 }
 
+#[inline(always)]
+fn size_of_node<T>() -> Size {
+    const { Size::of(Layout::new::<VersionNode<T>>()) }
+}
+
 /// The type of a version, erased.
 struct Glue {
     /// Drops the value and frees the node.
@@ -232,7 +237,7 @@ unsafe fn poison<T>(node: NonNull<VersionHeader>) {
 unsafe fn dispose<T>(node: NonNull<VersionHeader>) {
     // Given back at the end, even if the destructor of the value panics.
     // SAFETY: the caller's.
-    let _place = unsafe { Place::owned(node.cast(), Size::of(Layout::new::<VersionNode<T>>())) };
+    let _place = unsafe { Place::owned(node.cast(), size_of_node::<T>()) };
     // SAFETY: the caller's; the header is the first field of the node.
     unsafe { ptr::drop_in_place(node.cast::<VersionNode<T>>().as_ptr()) };
 }
@@ -311,7 +316,7 @@ impl Version {
 
     #[inline]
     fn boxed<V>(value: V, glue: &'static Glue, origin: Origin) -> Self {
-        let place = Place::new(Size::of(Layout::new::<VersionNode<V>>()));
+        let place = Place::new(size_of_node::<V>());
         // SAFETY: the place has this layout.
         unsafe { Self::placed(place, value, glue, origin) }
     }
@@ -342,9 +347,8 @@ impl Version {
         if !glue.reserved || (glue.type_id)() != TypeId::of::<T>() {
             return Err(value);
         }
-        let mut node = self.0.cast::<VersionNode<MaybeUninit<T>>>();
         // SAFETY: owned; reserved for a `T`, where a `MaybeUninit<T>` lies as a `T` would.
-        let node = unsafe { node.as_mut() };
+        let node = unsafe { self.0.cast::<VersionNode<MaybeUninit<T>>>().as_mut() };
         // SAFETY: `&mut self` makes this the only access; a reserved box is lent to nobody.
         node.value.with_mut(|place| unsafe { (*place).write(value) });
         node.header.glue = &GlueOf::<T>::GLUE;
@@ -357,9 +361,8 @@ impl Version {
         if glue.reserved || (glue.type_id)() != TypeId::of::<T>() {
             return None;
         }
-        let mut node = self.0.cast::<VersionNode<T>>();
         // SAFETY: owned, and tested to be of this type.
-        let node = unsafe { node.as_mut() };
+        let node = unsafe { self.0.cast::<VersionNode<T>>().as_mut() };
         // SAFETY: `&mut self`, and whoever lends a box promises not to write it.
         Some(node.value.with_mut(|value| unsafe { &mut *value }))
     }
@@ -413,22 +416,19 @@ impl Version {
 
     /// Drops the value, whatever that runs, and frees the node.
     pub(crate) fn dispose(self) {
+        let glue = self.header().glue;
         let node = ManuallyDrop::new(self).0;
         #[cfg(not(loom))]
-        {
-            // SAFETY: alive until the next line.
-            let dispose = unsafe { node.as_ref() }.glue.dispose;
-            // SAFETY: `glue` was set by `new` for this node's type; `self` is consumed.
-            unsafe { dispose(node) };
-        }
+        // SAFETY: `glue` was set by `new` for this node's type; `self` is consumed.
+        unsafe {
+            (glue.dispose)(node)
+        };
         // The models keep the memory and mark it: a late reader is caught and not undefined.
         #[cfg(loom)]
-        {
-            // SAFETY: alive; never freed in the models.
-            let poison = unsafe { node.as_ref() }.glue.poison;
-            // SAFETY: as `dispose`.
-            unsafe { poison(node) };
-        }
+        // SAFETY: as `dispose`.
+        unsafe {
+            (glue.poison)(node)
+        };
     }
 }
 

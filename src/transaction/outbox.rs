@@ -59,6 +59,12 @@ impl Outbox {
     /// holder may call it.
     #[inline]
     pub(crate) fn open(&mut self, version: u64) {
+        if !self.is_empty() {
+            self.open_all(version);
+        }
+    }
+
+    fn open_all(&mut self, version: u64) {
         let durable = !sink::is_active();
         for effect in self.0.get_mut().drain(..) {
             if durable {
