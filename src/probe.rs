@@ -24,12 +24,6 @@ pub fn collect() {
     }
 }
 
-/// The most bytes that so many threads keep of free versions of one size, for those to come.
-#[must_use]
-pub const fn most_kept(version: usize, threads: usize) -> usize {
-    crate::cell::most_kept(version, threads)
-}
-
 /// The interleaver, and what its tests have to know: see docs/mutations.md.
 #[cfg(txloop_check)]
 pub mod interleaved {

@@ -157,14 +157,6 @@ static FULL: [Table<Vec<Magazine>>; CLASSES] = [const { Table::new(Vec::new()) }
 /// The magazines of a thread, by size: the one in use, and one that is full or empty.
 struct Free([Cell<[Magazine; 2]>; CLASSES]);
 
-/// The most bytes that so many threads keep of free boxes of one size. That one they may reach
-/// whenever a thread loses its core while others wait with what they free.
-#[cfg(not(loom))]
-pub(crate) const fn most_kept(box_size: usize, threads: usize) -> usize {
-    let one = box_size.next_multiple_of(STEP);
-    if one / STEP < CLASSES { (DEPOT + 2 * threads) * MAGAZINE * one } else { 0 }
-}
-
 impl Free {
     #[inline]
     fn take(&self, class: usize) -> Option<NonNull<u8>> {

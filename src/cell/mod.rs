@@ -19,8 +19,6 @@ pub(crate) mod store;
 #[cfg(not(loom))]
 pub(crate) mod text;
 
-#[cfg(not(loom))]
-pub(crate) use magazines::most_kept;
 pub use node::TVar;
 pub use slot::MAX_VIEWS;
 pub use store::Memory;
