@@ -23,6 +23,9 @@ const MAGAZINE: usize = 64;
 /// The most magazines of one size that lie in the depot.
 const DEPOT: usize = 8;
 
+/// Whether any are kept: a sanitizer would take their next use for one after they were freed.
+const KEPT: bool = cfg!(not(any(txloop_sanitize, shuttle)));
+
 /// How much memory a box takes, and in which list it is kept when it is free.
 #[derive(Clone, Copy)]
 pub(super) struct Size {
@@ -38,7 +41,7 @@ impl Size {
         let class = layout.size().div_ceil(STEP);
         if class < CLASSES
             && layout.align() <= ALIGN
-            && cfg!(not(any(txloop_sanitize, shuttle)))
+            && KEPT
             && let Ok(layout) = Layout::from_size_align(class * STEP, ALIGN)
         {
             return Self { layout, class };
@@ -104,7 +107,7 @@ impl Drop for Place {
 }
 
 /// Free boxes of one size: the first names the next.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Magazine {
     first: *mut u8,
     count: usize,
@@ -152,7 +155,48 @@ thread_local! {
 }
 
 /// Full magazines that threads had too many of, by size.
-static FULL: [Table<Vec<Magazine>>; CLASSES] = [const { Table::new(Vec::new()) }; CLASSES];
+static FULL: [Table<Depot>; CLASSES] = [const { Table::new(Depot::EMPTY) }; CLASSES];
+
+/// Full magazines of one size.
+#[derive(Debug)]
+struct Depot {
+    full: Vec<Magazine>,
+    /// The fewest there were since the last call of [`give_back`].
+    fewest: usize,
+}
+
+impl Depot {
+    const EMPTY: Self = Self { full: Vec::new(), fewest: 0 };
+
+    fn pop(&mut self) -> Option<Magazine> {
+        let full = self.full.pop();
+        self.fewest = self.fewest.min(self.full.len());
+        full
+    }
+
+    /// Those that nobody came for since the last call.
+    #[cfg(not(loom))]
+    fn spare(&mut self) -> Vec<Magazine> {
+        let spare = self.full.split_off(self.full.len() - self.fewest);
+        self.fewest = self.full.len();
+        spare
+    }
+}
+
+/// Gives back to the allocator what threads did without since the last call. (The working set of
+/// a depot: Bonwick and Adams.)
+#[cfg(not(loom))]
+pub(super) fn give_back() {
+    if !KEPT {
+        return;
+    }
+    for (class, depot) in FULL.iter().enumerate() {
+        let spare = depot.lock().spare();
+        for magazine in spare {
+            magazine.dealloc(class);
+        }
+    }
+}
 
 /// The magazines of a thread, by size: the one in use, and one that is full or empty.
 struct Free([Cell<[Magazine; 2]>; CLASSES]);
@@ -197,8 +241,8 @@ impl Free {
     fn exchange_full(&self, class: usize, other: Magazine) {
         if other.count != 0 {
             let mut depot = FULL[class].lock();
-            if depot.len() < DEPOT {
-                depot.push(other);
+            if depot.full.len() < DEPOT {
+                depot.full.push(other);
             } else {
                 drop(depot);
                 other.dealloc(class);

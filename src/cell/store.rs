@@ -2,10 +2,10 @@
 //!
 //! One for the process. Executors, loops and foreign threads share it.
 
-use super::deferred;
 use super::{
     active::Active,
     boxes::Version,
+    deferred,
     node::{CellRef, DeadCell, Limbo},
     slot::{Announcement, Baton, Guard, Registry, Slot},
 };
@@ -30,6 +30,9 @@ const FREED: usize = 256;
 const FREED_IDLE: usize = 4096;
 /// How often such a thread takes the baton while there is something to free.
 const COLLECTIONS: usize = 64;
+/// Room for so many items is left to a list after such a collection.
+#[cfg(not(loom))]
+const ROOM: usize = 256;
 /// How many written cells are pruned together: a scan reads a line of every other thread's.
 #[cfg(not(any(loom, shuttle, txloop_check)))]
 const PRUNE_TOGETHER: usize = 64;
@@ -354,13 +357,16 @@ impl Store {
         }
     }
 
-    /// For the reaper: looks at queued cells again and frees what it can. Runs no user code.
+    /// For the reaper: looks at queued cells again and frees what it can, and the room of lists
+    /// that were long. Runs no user code.
     #[cfg(not(loom))]
     pub(crate) fn collect_idle(&'static self) {
+        super::magazines::give_back();
         // At least twice: what the first unlinks, a later scan frees.
         for round in 0..COLLECTIONS {
             if let Some(mut guard) = self.baton.try_take() {
                 let spoils = self.end_hold(&mut guard, true);
+                guard.give_back_room();
                 self.let_go(guard);
                 if round > 0 && spoils.cells.is_empty() {
                     return;
@@ -410,6 +416,17 @@ impl Held {
     #[inline]
     pub(crate) fn take_waited(&mut self) -> Vec<CellRef> {
         std::mem::take(&mut self.waited)
+    }
+
+    /// Gives back the room of lists that grew while a thread stood still.
+    #[cfg(not(loom))]
+    fn give_back_room(&mut self) {
+        self.touched.shrink_to(ROOM);
+        self.retired.shrink_to(ROOM);
+        self.stood_on.shrink_to(ROOM);
+        self.second_look.shrink_to(ROOM);
+        self.dropped.shrink_to(ROOM);
+        self.owned.shrink_to(ROOM);
     }
 
     /// (P1, P2) The fence pairs with the one of a begin: a view that this scan misses begins at or
