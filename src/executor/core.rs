@@ -260,6 +260,8 @@ impl Core {
             series: 0,
             searched: false,
             ahead: None,
+            attempt: None,
+            outcome: None,
             is_ready: false,
             failures: 0,
             lost_ns: 0,

@@ -79,13 +79,15 @@ impl Runner {
     }
 
     /// One attempt, with the search inside where that has to be repeated with it.
+    #[inline]
     pub(super) fn attempt_holding(
         &self,
         task: &mut Task,
         attempt: Attempt,
         mode: Mode,
     ) -> (Attempt, Ran<Verdict>) {
-        let search = task.job.kind() == Kind::SearchThenWrite && !task.searched;
+        let may_search = !task.is_member() && !task.searched;
+        let search = may_search && task.job.kind() == Kind::SearchThenWrite;
         let job = &mut task.job;
         attempt_once(attempt, mode, |tx| {
             if search {
@@ -96,49 +98,60 @@ impl Runner {
     }
 
     /// Decides an attempt whose reads stand, as the holder.
+    #[inline]
     pub(super) fn decide_holding(
+        &mut self,
+        hold: &mut Hold,
+        task: Box<Task>,
+        attempt: Attempt,
+        ran: Ran<Verdict>,
+    ) {
+        if let Ran::Answer(Verdict::Commit) = ran {
+            let (spare, outcome) = hold.commit(attempt);
+            self.keep(spare);
+            self.end_committed(task, outcome);
+        } else {
+            self.decide_undone(hold, task, attempt, ran);
+        }
+    }
+
+    /// The same for one that is not to be committed.
+    fn decide_undone(
         &mut self,
         hold: &mut Hold,
         mut task: Box<Task>,
         attempt: Attempt,
-        ran: Ran<Verdict>,
+        undone: Ran<Verdict>,
     ) {
-        let (version, booked, how) = match ran {
-            Ran::Answer(Verdict::Commit) => {
-                let (spare, outcome) = hold.commit(attempt);
-                self.keep(spare);
-                return self.end_committed(task, outcome);
-            }
+        match undone {
             Ran::Left(left) => {
                 task.is_ready = false;
                 if let Err((owner, spare, outcome)) = hold.park(attempt, left, task) {
                     owner.finish(spare, outcome);
                 }
-                return;
             }
             Ran::TakenBack => {
                 self.keep(attempt.discard());
                 task.take_back();
-                return;
             }
             undone => {
                 let (booked, how) = undone_as(undone);
                 // What precedes it in the order is committed: this is its place.
                 let version = attempt.view.snapshot();
                 self.keep(attempt.end());
-                (version, booked, how)
+                self.core.ledger.ended(self.index, &task, version, booked);
+                self.end_holding(task, version, how);
             }
-        };
-        self.core.ledger.ended(self.index, &task, version, booked);
-        self.end_holding(task, version, how);
+        }
     }
 
     /// Ends a task whose commit did not fail.
+    #[inline]
     pub(super) fn end_committed(&mut self, task: Box<Task>, outcome: Outcome) {
         let (version, booked, how) = match outcome {
             Outcome::Committed(version) => (version, Booked::Committed, How::Done),
             Outcome::Panicked(payload) => {
-                let how = How::Panicked(Panicked::contain(payload));
+                let how = How::Panicked(Panicked::contain(*payload));
                 (task.first_snapshot, Booked::Panicked, how)
             }
             Outcome::Failed(conflict) => unreachable!("stale under the baton: {conflict:?}"),
@@ -148,6 +161,7 @@ impl Runner {
     }
 
     /// Ends a task under the baton: what its job captured is dropped later.
+    #[inline]
     fn end_holding(&mut self, mut task: Box<Task>, version: u64, how: How) {
         if self.reuses(&task) {
             task.job.ended(Ended { version, how });

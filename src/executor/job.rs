@@ -142,6 +142,10 @@ pub(crate) struct Task {
     pub(crate) searched: bool,
     /// In arrival order: it has run ahead of its turn, and awaits its judgement.
     pub(super) ahead: Option<(Attempt, Ran<Verdict>)>,
+    /// Between its run and its end, where others are committed with it: the attempt, then what
+    /// became of that.
+    pub(super) attempt: Option<Attempt>,
+    pub(super) outcome: Option<Outcome>,
     /// Whether it is counted among the READY ones.
     pub(crate) is_ready: bool,
     pub(crate) failures: u32,
@@ -154,6 +158,13 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// Whether it belongs to a series: then it is a write, nobody takes it back, and its callbacks
+    /// go to no loop of its own.
+    #[inline]
+    pub(super) fn is_member(&self) -> bool {
+        self.series != 0
+    }
+
     /// The inputs of its attempts.
     pub(super) fn admission(&self) -> Admission {
         Admission { ticket: self.ticket, now_ns: self.now_ns }
@@ -190,7 +201,7 @@ impl Task {
     fn end_now(mut self: Box<Self>, version: u64, how: How) {
         self.job.ended(Ended { version, how });
         let core = Arc::clone(&self.core);
-        let member = self.series != 0;
+        let member = self.is_member();
         deferred::push(deferred::Deferred::Run(Box::new(move || drop(self))));
         if !member {
             core.task_ended();
@@ -263,7 +274,7 @@ impl Task {
             }
             Outcome::Panicked(payload) => {
                 let version = self.first_snapshot;
-                let panicked = Panicked::contain(payload);
+                let panicked = Panicked::contain(*payload);
                 self.core.ledger.panicked(&self, version);
                 self.end_elsewhere(version, How::Panicked(panicked));
             }

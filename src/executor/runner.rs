@@ -38,9 +38,8 @@ pub(crate) struct Runner {
     /// The baton, while handlers that are run holding it follow one another.
     pub(super) hold: Option<(Hold, u64)>,
     /// Attempts of cheap handlers that hardly ever fail, to be committed together.
-    gathered: Vec<(Box<Task>, Attempt)>,
-    /// What became of them; empty, kept for its memory.
-    decided: Vec<(Box<Task>, Outcome)>,
+    #[expect(clippy::vec_box, reason = "they go on in the same boxes")]
+    gathered: Vec<Box<Task>>,
     /// In arrival order: tickets of cheap handlers whose turn has not come, to be put into the ring
     /// together.
     pub(super) arrived: Group,
@@ -72,7 +71,6 @@ impl Runner {
             spares: Vec::new(),
             hold: None,
             gathered: Vec::new(),
-            decided: Vec::new(),
             arrived: Group::new(),
             arrived_first: 0,
             serving: Group::new(),
@@ -89,7 +87,7 @@ impl Runner {
     /// Runs one task to its end, or until somebody else has to decide it. It begins at `began_ns`;
     /// the answer is the time at its end.
     pub(crate) fn run(&mut self, mut task: Box<Task>, began_ns: u64) -> u64 {
-        if let Some((first, _)) = self.gathered.first() {
+        if let Some(first) = self.gathered.first() {
             let late = began_ns.saturating_sub(first.ended_ns) > GATHER_NS;
             if late || task.job.handled().cost().class() == Class::Expensive {
                 self.commit_gathered();
@@ -99,6 +97,9 @@ impl Runner {
         task.began_ns = began_ns;
         if self.core.arrival.is_some() {
             return self.arrive(task);
+        }
+        if task.is_member() {
+            return self.write(task);
         }
         if task.taken_back().is_some() {
             task.take_back();
@@ -285,13 +286,15 @@ impl Runner {
     pub(super) fn begin(&mut self, task: &mut Task) -> Attempt {
         self.look_twice(task);
         let spare = self.spare();
-        let handler = task.job.handled().label;
-        let admission = Some(task.admission());
-        // To leave a handler costs microseconds, so a short one is let run.
-        let long = task.job.handled().cost().is_long();
-        let cancel = task.job.cancel().filter(|_| long).cloned();
-        let home = task.job.home();
-        let attempt = spare.handler(handler, admission, cancel, home).begin();
+        let handled = task.job.handled();
+        let mut spare = spare.handler(handled.label, Some(task.admission()));
+        if !task.is_member() {
+            // To leave a handler costs microseconds, so a short one is let run.
+            let long = handled.cost().is_long();
+            let cancel = task.job.cancel().filter(|_| long).cloned();
+            spare = spare.tied(cancel, task.job.home());
+        }
+        let attempt = spare.begin();
         if task.failures == 0 {
             task.first_snapshot = attempt.view.snapshot();
         }
@@ -416,7 +419,7 @@ impl Runner {
     }
 
     /// Commits an attempt, now or with the next ones.
-    fn commit(&mut self, task: Box<Task>, attempt: Attempt, now: u64) {
+    fn commit(&mut self, mut task: Box<Task>, attempt: Attempt, now: u64) {
         let handled = task.job.handled();
         let group = match handled.heat.in_lane(now) {
             // One after another: the next one is to find what this one wrote.
@@ -428,7 +431,8 @@ impl Runner {
             true => PATIENCE,
             false => 0,
         };
-        self.gathered.push((task, attempt));
+        task.attempt = Some(attempt);
+        self.gathered.push(task);
         if self.gathered.len() >= group {
             match Hold::try_begin() {
                 Some(hold) => self.commit_holding(hold),
@@ -450,45 +454,50 @@ impl Runner {
 
     fn submit_gathered(&mut self) {
         debug_assert!(self.hold.is_none(), "would wait for itself");
-        for (mut task, attempt) in self.gathered.drain(..) {
-            self.core.ready_joins(&mut task);
-            commit::submit(attempt, Wish::Commit, task);
+        for mut task in self.gathered.drain(..) {
+            if let Some(attempt) = task.attempt.take() {
+                self.core.ready_joins(&mut task);
+                commit::submit(attempt, Wish::Commit, task);
+            }
         }
     }
 
     fn commit_holding(&mut self, mut hold: Hold) {
         let mut gathered = std::mem::take(&mut self.gathered);
-        let mut decided = std::mem::take(&mut self.decided);
-        for (task, attempt) in gathered.drain(..) {
-            let (spare, outcome) = hold.commit(attempt);
-            self.keep(spare);
-            decided.push((task, outcome));
+        for task in &mut gathered {
+            if let Some(attempt) = task.attempt.take() {
+                let (spare, outcome) = hold.commit(attempt);
+                task.outcome = Some(outcome);
+                self.keep(spare);
+            }
         }
-        self.gathered = gathered;
         hold.end();
-        for (mut task, outcome) in decided.drain(..) {
-            match outcome {
-                Outcome::Committed(version) => {
+        for mut task in gathered.drain(..) {
+            match task.outcome.take() {
+                Some(Outcome::Committed(version)) => {
                     task.job.handled().heat.committed(task.ticket);
                     self.end(task, version, Booked::Committed, How::Done);
                 }
-                Outcome::Failed(conflict) => match self.core.book_failure(&mut task, &conflict) {
-                    // The loop has other things to do.
-                    Next::Again if self.index < self.core.workers() => self.again.push(task),
-                    next => self.core.queue_failed(task, next),
-                },
-                Outcome::Panicked(payload) => {
-                    let (version, panicked) = (task.first_snapshot, Panicked::contain(payload));
+                Some(Outcome::Failed(conflict)) => {
+                    match self.core.book_failure(&mut task, &conflict) {
+                        // The loop has other things to do.
+                        Next::Again if self.index < self.core.workers() => self.again.push(task),
+                        next => self.core.queue_failed(task, next),
+                    }
+                }
+                Some(Outcome::Panicked(payload)) => {
+                    let (version, panicked) = (task.first_snapshot, Panicked::contain(*payload));
                     self.end(task, version, Booked::Panicked, How::Panicked(panicked));
                 }
+                None => unreachable!("gathered with an attempt"),
             }
         }
-        self.decided = decided;
+        self.gathered = gathered;
     }
 
     /// Whether a task that has ended can become another member of the present series.
     pub(super) fn reuses(&self, task: &Task) -> bool {
-        task.series != 0 && task.series == self.present && !sink::is_active()
+        task.is_member() && task.series == self.present && !sink::is_active()
     }
 
     /// Keeps such a task, or gives it back if there are enough.
@@ -524,7 +533,7 @@ impl Runner {
     /// that of the last look.
     pub(super) fn ran(&mut self, task: &mut Task) -> u64 {
         let handled = task.job.handled();
-        let brief = task.series != 0 && handled.cost().goes_together();
+        let brief = task.is_member() && handled.cost().goes_together();
         if brief && !self.core.ledger.is_logging() && self.untimed.another() {
             task.ended_ns = task.began_ns;
             return task.began_ns;

@@ -14,7 +14,8 @@ use crate::transaction::Transaction;
 use crossbeam_utils::CachePadded;
 use std::ops::Range;
 
-/// A series of jobs that differ only by their number.
+/// A series of jobs that differ only by their number: writes that nobody takes back, and whose
+/// callbacks go to no loop of their own.
 pub(crate) trait Series: Send + Sync {
     fn handled(&self) -> &Arc<Handled>;
     /// Takes up to `most` members that nobody has; none are left if it is empty.

@@ -111,11 +111,11 @@ impl Runner {
             return;
         }
         let (admission, home) = (Some(task.admission()), task.job.home());
-        let spare = self.spare().handler(handler, admission, None, home.clone());
+        let spare = self.spare().handler(handler, admission).tied(None, home.clone());
         let (first, before) = run(task, spare.begin());
         // What panics here panics again in a moment, and is told then.
         if before.how != "panicked" {
-            let spare = self.spare().handler(handler, admission, None, home);
+            let spare = self.spare().handler(handler, admission).tied(None, home);
             let (second, then) = run(task, spare.begin_beside(&first));
             let difference = before.difference(&then);
             if let Some(how) = difference.or_else(|| footprint::difference(&first, &second)) {

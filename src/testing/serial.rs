@@ -246,7 +246,7 @@ impl<'a, W, A> Together<'a, W, A> {
                         (_, Outcome::Failed(_)) => {
                             return self.steps.push(Step::Conflicted(handler));
                         }
-                        (_, Outcome::Panicked(payload)) => resume_unwind(payload),
+                        (_, Outcome::Panicked(payload)) => resume_unwind(*payload),
                     }
                 }
                 effects.into_iter().for_each(|effect| effect());

@@ -268,7 +268,7 @@ impl TestLoop {
             match commit::commit_and_wait(attempt) {
                 (_, Outcome::Committed(_)) => {}
                 (spare, Outcome::Failed(_)) => return Err(spare),
-                (_, Outcome::Panicked(payload)) => resume_unwind(payload),
+                (_, Outcome::Panicked(payload)) => resume_unwind(*payload),
             }
         }
         effects.into_iter().for_each(|effect| effect());
@@ -424,7 +424,7 @@ impl TestLoop {
         self.tickets += 1;
         let admission = Admission { ticket: self.tickets, now_ns: self.now_ns };
         let home = Arc::clone(&self.asked) as Arc<dyn Home>;
-        Spare::seeded(self.seed).handler(Label::NONE, Some(admission), None, Some(home))
+        Spare::seeded(self.seed).handler(Label::NONE, Some(admission)).tied(None, Some(home))
     }
 }
 

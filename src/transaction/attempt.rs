@@ -62,7 +62,7 @@ impl Spare {
     }
 
     /// Begins an attempt at the newest state.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(mut self) -> Attempt {
         self.reset();
         Attempt { view: STORE.begin(self.slot), logs: self.logs }
@@ -75,17 +75,24 @@ impl Spare {
         Attempt { view: other.view.again(self.slot), logs: self.logs }
     }
 
-    /// Names the handler whose attempts follow, its inputs, and where its callbacks go.
-    pub(crate) fn handler(
-        mut self,
-        handler: Label,
-        admission: Option<Admission>,
-        cancel: Option<Arc<Cancel>>,
-        home: Option<Arc<dyn Home>>,
-    ) -> Self {
+    /// Names the handler whose attempts follow, and its inputs.
+    #[inline]
+    pub(crate) fn handler(mut self, handler: Label, admission: Option<Admission>) -> Self {
+        let logs = &mut self.logs;
+        logs.handler = handler;
+        logs.inputs.admit(admission);
+        if logs.cancel.is_some() {
+            logs.cancel = None;
+        }
+        if logs.home.is_some() {
+            logs.home = None;
+        }
+        self
+    }
+
+    /// By what that handler can be taken back, and where its callbacks go.
+    pub(crate) fn tied(mut self, cancel: Option<Arc<Cancel>>, home: Option<Arc<dyn Home>>) -> Self {
         self.logs.cancel = cancel;
-        self.logs.handler = handler;
-        self.logs.inputs.admit(admission);
         self.logs.home = home;
         self
     }

@@ -47,7 +47,7 @@ const LOOKS: u32 = 1;
 /// a row, with all that a commit writes in its cache.
 const FIRST_WAIT: u32 = 32;
 
-/// How an attempt ended.
+/// How an attempt ended. Two words, so that it is handed on in registers.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Its writes are visible as this version.
@@ -55,7 +55,13 @@ pub(crate) enum Outcome {
     /// It read a cell that was written since; nothing of it is visible.
     Failed(Box<Conflict>),
     /// A step of a fold panicked, or it could not be parked; nothing of it is visible.
-    Panicked(Payload),
+    Panicked(Box<Payload>),
+}
+
+impl Outcome {
+    fn refused(why: String) -> Self {
+        Self::Panicked(Box::new(Box::new(why)))
+    }
 }
 
 /// A panic on its way.
@@ -306,13 +312,13 @@ fn commit_one(
     if attempt.logs.writes.has_folds()
         && let Err(payload) = run_folds(guard, &mut attempt)
     {
-        return (attempt.end(), Outcome::Panicked(payload));
+        return (attempt.end(), Outcome::Panicked(Box::new(payload)));
     }
     guard.reserve(attempt.logs.writes.len());
     let version = STORE.watermark() + 1;
     if sink::is_active() {
         if let Some(why) = sink::failure() {
-            return (attempt.end(), Outcome::Panicked(Box::new(why)));
+            return (attempt.end(), Outcome::refused(why));
         }
         sink::append(version, std::mem::take(attempt.logs.record.get_mut()));
     }
@@ -356,7 +362,7 @@ fn park_one(
     if let Err(stale) = attempt.logs.reads.validate(snapshot, guard) {
         return Err((owner, attempt.end(), Outcome::Failed(Conflict::boxed(stale))));
     }
-    let refuse = |why: String| Outcome::Panicked(Box::new(format!("{why} (at {})", left.place)));
+    let refuse = |why: String| Outcome::refused(format!("{why} (at {})", left.place));
     let cells = attempt.logs.reads.cells();
     if cells.is_empty() {
         let why = "retry without having read a cell would wait for ever";

@@ -56,7 +56,16 @@ pub(crate) enum Ran<R> {
 
 impl<R> Ran<R> {
     /// A note that the handler was left decides, even if the handler caught the unwinding.
+    #[inline(always)]
     fn of(result: Result<R, Payload>, left: Option<Left>) -> Self {
+        match (result, left) {
+            (Ok(answer), None) => Self::Answer(answer),
+            (result, left) => Self::undone(result, left),
+        }
+    }
+
+    #[cold]
+    fn undone(result: Result<R, Payload>, left: Option<Left>) -> Self {
         match (result, left) {
             (Ok(answer), None) => Self::Answer(answer),
             (Err(payload), None) => Self::Panic(payload),
@@ -157,14 +166,14 @@ pub fn irrevocably<R>(f: impl FnOnce(&Transaction) -> R) -> R {
     assert!(!inside, "inside a transaction or a snapshot nothing is irrevocable: it may run again");
     assert!(!ON_LOOP.with(Cell::get), "a loop must not wait: give it to a thread of its own");
     let mut hold = commit::take_alone(STORE.watermark());
-    let attempt = attempt::take().handler(Label::NONE, None, None, None).begin();
+    let attempt = attempt::take().handler(Label::NONE, None).begin();
     holder::runs(Label::NONE, now_ns());
     let (attempt, ran) = attempt_once(attempt, Mode::Irrevocable, f);
     holder::ran();
     let (spare, result, version) = match ran {
         Ran::Answer(answer) => match hold.commit(attempt) {
             (spare, Outcome::Committed(version)) => (spare, Ok(answer), version),
-            (spare, Outcome::Panicked(payload)) => (spare, Err(payload), 0),
+            (spare, Outcome::Panicked(payload)) => (spare, Err(*payload), 0),
             (_, Outcome::Failed(conflict)) => unreachable!("stale under the baton: {conflict:?}"),
         },
         Ran::Panic(payload) => (attempt.end(), Err(payload), 0),
@@ -272,7 +281,7 @@ pub(crate) fn view_logged<R>(
 fn park(attempt: Attempt, left: Left) -> Spare {
     match commit::park_and_wait(attempt, left) {
         Ok(spare) | Err((spare, Outcome::Failed(_))) => spare,
-        Err((_, Outcome::Panicked(payload))) => resume_unwind(payload),
+        Err((_, Outcome::Panicked(payload))) => resume_unwind(*payload),
         Err((_, Outcome::Committed(_))) => unreachable!("it asked to be parked"),
     }
 }
@@ -344,7 +353,7 @@ fn run_to_the_end<R, E>(
         }
         match commit::commit_and_wait(attempt) {
             (spare, Outcome::Committed(version)) => return (spare, Ok((Ok(answer), version))),
-            (spare, Outcome::Panicked(payload)) => return (spare, Err(payload)),
+            (spare, Outcome::Panicked(payload)) => return (spare, Err(*payload)),
             (again, Outcome::Failed(_)) => spare = again,
         }
         // The clock is read only by those who have failed.
@@ -378,7 +387,7 @@ fn run_alone<R, E>(
     let (spare, ended) = match ran {
         Ran::Answer(Ok(answer)) => match hold.commit(attempt) {
             (spare, Outcome::Committed(version)) => (spare, Ok((Ok(answer), version))),
-            (spare, Outcome::Panicked(payload)) => (spare, Err(payload)),
+            (spare, Outcome::Panicked(payload)) => (spare, Err(*payload)),
             (_, Outcome::Failed(conflict)) => unreachable!("stale under the baton: {conflict:?}"),
         },
         Ran::Answer(Err(error)) => (attempt.end(), Ok((Err(error), snapshot))),
