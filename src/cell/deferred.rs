@@ -25,7 +25,7 @@ pub(crate) use queue::{adopt_thread, pending, push, rouse_for_pending, settle, w
 
 /// The models free at once what they can, and have no reaper.
 #[cfg(loom)]
-pub(super) fn wake_reaper() {}
+pub(crate) fn wake_reaper() {}
 
 /// The models drop at once.
 #[cfg(loom)]

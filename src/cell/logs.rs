@@ -443,18 +443,22 @@ impl WriteLog {
         writes.savepoints = 0;
         // Nothing was written, or all of it was linked and nothing replaced.
         let rest = writes.replaced.len() + writes.undone.len() + writes.folds.len();
-        if writes.entries.is_empty() && rest == 0 {
-            return;
+        if !writes.entries.is_empty() || rest != 0 {
+            writes.clear();
         }
-        writes.entries.clear();
-        writes.index.clear();
-        writes.replaced.clear();
-        writes.undone.clear();
-        writes.folds.clear();
     }
 }
 
 impl Writes {
+    #[inline(never)]
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.index.clear();
+        self.replaced.clear();
+        self.undone.clear();
+        self.folds.clear();
+    }
+
     #[inline]
     fn find(&self, cell: CellRef) -> Option<usize> {
         if self.entries.len() <= LINEAR_WRITES {

@@ -259,13 +259,13 @@ impl Store {
         }
     }
 
-    /// What the end of a hold would give if all of it can be left to a later one: nothing was
-    /// dropped, and little written since the last scan.
+    /// Whether the end of a hold can be left to a later one: nothing was dropped, and little
+    /// written since the last scan. Then: whether that is to be seen to.
     #[inline]
-    pub(crate) fn puts_off_end(&self, guard: &mut Guard<Held>) -> Option<Spoils> {
+    pub(crate) fn puts_off_end(&self, guard: &mut Guard<Held>) -> Option<bool> {
         let held = &mut **guard;
         let puts_off = self.limbo.is_empty() && held.puts_off_scan();
-        puts_off.then(|| Spoils { more: !held.touched.is_empty(), ..Spoils::default() })
+        puts_off.then_some(!held.touched.is_empty())
     }
 
     /// Ends a hold: one fence, one scan, then everything that nobody can see any more is unlinked

@@ -126,7 +126,7 @@ impl Runner {
         match undone {
             Ran::Left(left) => {
                 task.is_ready = false;
-                if let Err((owner, spare, outcome)) = hold.park(attempt, left, task) {
+                if let Err((owner, spare, outcome)) = hold.park(attempt, *left, task) {
                     owner.finish(spare, outcome);
                 }
             }
@@ -150,8 +150,8 @@ impl Runner {
     pub(super) fn end_committed(&mut self, task: Box<Task>, outcome: Outcome) {
         let (version, booked, how) = match outcome {
             Outcome::Committed(version) => (version, Booked::Committed, How::Done),
-            Outcome::Panicked(payload) => {
-                let how = How::Panicked(Panicked::contain(*payload));
+            Outcome::Panicked(panic) => {
+                let how = How::Panicked(Panicked::contain(panic));
                 (task.first_snapshot, Booked::Panicked, how)
             }
             Outcome::Failed(conflict) => unreachable!("stale under the baton: {conflict:?}"),

@@ -272,9 +272,9 @@ impl Task {
                 let next = core.book_failure(&mut self, &conflict);
                 core.queue_failed(self, next);
             }
-            Outcome::Panicked(payload) => {
+            Outcome::Panicked(panic) => {
                 let version = self.first_snapshot;
-                let panicked = Panicked::contain(*payload);
+                let panicked = Panicked::contain(panic);
                 self.core.ledger.panicked(&self, version);
                 self.end_elsewhere(version, How::Panicked(panicked));
             }

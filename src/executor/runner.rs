@@ -331,7 +331,7 @@ impl Runner {
         let (attempt, ran) = view_logged(attempt, |snapshot| job.view(snapshot));
         self.ran(&mut task);
         let (booked, how) = match ran {
-            Ran::Left(left) => return self.park(task, attempt, Wish::Park(left)),
+            Ran::Left(left) => return self.park(task, attempt, Wish::Park(*left)),
             Ran::Panic(panic) => (Booked::Panicked, How::Panicked(Panicked::contain(panic))),
             // The state has changed meanwhile; a search is followed by its act.
             Ran::Answer(()) if task.job.kind() == Kind::SearchThenWrite => {
@@ -402,7 +402,7 @@ impl Runner {
                 self.end(task, version, Booked::ReadOnly, How::Done);
             }
             Ran::Answer(Verdict::Commit) => self.commit(task, attempt, now),
-            Ran::Left(left) => self.park(task, attempt, Wish::Park(left)),
+            Ran::Left(left) => self.park(task, attempt, Wish::Park(*left)),
             Ran::TakenBack => {
                 self.keep(attempt.discard());
                 task.take_back();
@@ -485,8 +485,8 @@ impl Runner {
                         next => self.core.queue_failed(task, next),
                     }
                 }
-                Some(Outcome::Panicked(payload)) => {
-                    let (version, panicked) = (task.first_snapshot, Panicked::contain(*payload));
+                Some(Outcome::Panicked(panic)) => {
+                    let (version, panicked) = (task.first_snapshot, Panicked::contain(panic));
                     self.end(task, version, Booked::Panicked, How::Panicked(panicked));
                 }
                 None => unreachable!("gathered with an attempt"),

@@ -10,7 +10,7 @@ use crate::sync::{
 use crate::transaction::{
     Transaction,
     cancel::{Cancel, Why},
-    commit::Payload,
+    panic::Panic,
 };
 use std::{
     any::Any,
@@ -32,7 +32,8 @@ pub struct Panicked {
 
 impl Panicked {
     /// What a panic said; its payload, which may be anything, is dropped later.
-    pub(crate) fn contain(payload: Payload) -> Self {
+    pub(crate) fn contain(panic: Panic) -> Self {
+        let payload = panic.into_payload();
         let panicked = Self::from_payload(&*payload);
         deferred::drop_later(payload);
         panicked

@@ -154,8 +154,8 @@ fn run(task: &mut Task, attempt: Attempt) -> (Attempt, End) {
         Ran::Answer(Verdict::Commit) => "returned",
         Ran::Answer(Verdict::RollBack) => "rolled back",
         Ran::Left(_) | Ran::TakenBack => "waited",
-        Ran::Panic(payload) => {
-            drop(Panicked::contain(payload));
+        Ran::Panic(panic) => {
+            drop(Panicked::contain(panic));
             "panicked"
         }
     };

@@ -12,7 +12,7 @@ use chacha20::{
     ChaCha12Rng,
     rand_core::{Rng as _, SeedableRng},
 };
-use std::{fmt, panic::resume_unwind};
+use std::fmt;
 
 /// How many schedules are tried.
 const SCHEDULES: u64 = 200;
@@ -246,7 +246,7 @@ impl<'a, W, A> Together<'a, W, A> {
                         (_, Outcome::Failed(_)) => {
                             return self.steps.push(Step::Conflicted(handler));
                         }
-                        (_, Outcome::Panicked(payload)) => resume_unwind(*payload),
+                        (_, Outcome::Panicked(panic)) => panic.resume(),
                     }
                 }
                 effects.into_iter().for_each(|effect| effect());
@@ -274,7 +274,7 @@ fn run<A>(spare: Spare, f: impl Fn(&Transaction) -> A) -> (Attempt, Option<A>) {
     match ran {
         Ran::Answer(answer) => (attempt, Some(answer)),
         Ran::Left(_) => (attempt, None),
-        Ran::Panic(payload) => resume_unwind(payload),
+        Ran::Panic(panic) => panic.resume(),
         Ran::TakenBack => unreachable!("nobody takes it back"),
     }
 }

@@ -17,7 +17,6 @@ use crate::transaction::{
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    panic::resume_unwind,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -236,9 +235,9 @@ impl TestLoop {
                     drop(attempt.discard());
                     return Err(error);
                 }
-                Ran::Panic(payload) => {
+                Ran::Panic(panic) => {
                     drop(attempt.discard());
-                    resume_unwind(payload)
+                    panic.resume()
                 }
                 Ran::Left(left) => {
                     drop(attempt.discard());
@@ -268,7 +267,7 @@ impl TestLoop {
             match commit::commit_and_wait(attempt) {
                 (_, Outcome::Committed(_)) => {}
                 (spare, Outcome::Failed(_)) => return Err(spare),
-                (_, Outcome::Panicked(payload)) => resume_unwind(*payload),
+                (_, Outcome::Panicked(panic)) => panic.resume(),
             }
         }
         effects.into_iter().for_each(|effect| effect());
@@ -285,7 +284,7 @@ impl TestLoop {
         drop(attempt.discard());
         match ran {
             Ran::Left(_) => true,
-            Ran::Panic(payload) => resume_unwind(payload),
+            Ran::Panic(panic) => panic.resume(),
             Ran::Answer(_) | Ran::TakenBack => false,
         }
     }
@@ -313,9 +312,9 @@ impl TestLoop {
         let (attempt, ran) = attempt_once(self.admit().begin(), Mode::Optimistic, f);
         match ran {
             Ran::Answer(answer) => DryRun { answer, attempt },
-            Ran::Panic(payload) => {
+            Ran::Panic(panic) => {
                 drop(attempt.discard());
-                resume_unwind(payload)
+                panic.resume()
             }
             Ran::Left(left) => {
                 drop(attempt.discard());

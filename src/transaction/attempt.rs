@@ -113,7 +113,7 @@ impl Spare {
     }
 
     /// Empties the logs. Not under the baton: it frees memory.
-    #[inline]
+    #[inline(always)]
     fn reset(&mut self) {
         if !std::mem::take(&mut self.logs.used) {
             return;
@@ -184,7 +184,7 @@ pub(crate) fn take() -> Spare {
 
 /// Keeps slot and logs for the calling thread's next attempt.
 #[cfg(not(loom))]
-#[inline]
+#[inline(always)]
 pub(crate) fn keep(mut spare: Spare) {
     spare.reset();
     // The closure is not called when the thread-local is gone; then the slot is given back.

@@ -10,10 +10,12 @@ use super::{
     choice::Left,
     conflict::Conflict,
     forbid,
+    panic::{Panic, Payload},
     parked::{self, MAX_PARKED, ParkedId, Refusal, Wake},
     sink,
 };
 use crate::cell::{
+    deferred,
     slot::{ALONE, Guard, Linked, ReadyList, WORK},
     store::{Held, STORE, Spoils},
 };
@@ -21,10 +23,7 @@ use crate::sync::{
     Arc, AtomicBool, Mutex, Ordering, const_fn, fault, global, now_ns, point, spin_loop,
     thread::{self, Thread},
 };
-use std::{
-    any::Any,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The most commits in one hold.
 const HOLD_COMMITS: usize = 64;
@@ -55,17 +54,14 @@ pub(crate) enum Outcome {
     /// It read a cell that was written since; nothing of it is visible.
     Failed(Box<Conflict>),
     /// A step of a fold panicked, or it could not be parked; nothing of it is visible.
-    Panicked(Box<Payload>),
+    Panicked(Panic),
 }
 
 impl Outcome {
     fn refused(why: String) -> Self {
-        Self::Panicked(Box::new(Box::new(why)))
+        Self::Panicked(Panic::of(Box::new(why)))
     }
 }
-
-/// A panic on its way.
-pub(crate) type Payload = Box<dyn Any + Send>;
 
 /// What the owner of a READY attempt wants of it.
 #[derive(Debug, Clone, Copy)]
@@ -266,16 +262,21 @@ impl Hold {
     pub(crate) fn end(self) {
         let Self { mut guard, woken } = self;
         // Most holds: nobody else is READY, and what was written can be seen to later.
-        if woken.is_empty()
+        if woken.capacity() == 0
             && QUEUES.ready.is_empty()
-            && let Some(spoils) = STORE.puts_off_end(&mut guard)
+            && let Some(more) = STORE.puts_off_end(&mut guard)
         {
-            let work_left = let_go(guard, 0, spoils);
+            // Never filled: there is nothing to look through for what is to be dropped.
+            std::mem::forget(woken);
+            let left = guard.release();
             point!(Release);
-            sink::wake();
-            if work_left {
-                work();
+            if more {
+                deferred::wake_reaper();
             }
+            if let Err((guard, flags)) = left {
+                flagged(guard, flags);
+            }
+            sink::wake();
         } else {
             hold(guard, woken);
         }
@@ -312,7 +313,7 @@ fn commit_one(
     if attempt.logs.writes.has_folds()
         && let Err(payload) = run_folds(guard, &mut attempt)
     {
-        return (attempt.end(), Outcome::Panicked(Box::new(payload)));
+        return (attempt.end(), Outcome::Panicked(Panic::of(payload)));
     }
     guard.reserve(attempt.logs.writes.len());
     let version = STORE.watermark() + 1;
@@ -400,7 +401,7 @@ fn hold(mut guard: Guard<Held>, mut woken: Woken) {
         };
         point!(Prune);
         let spoils = STORE.end_hold(&mut guard, false);
-        let work_left = let_go(guard, 0, spoils);
+        let work_left = let_go(guard, spoils);
         point!(Release);
         sink::wake();
         for (owner, spare, outcome) in finished {
@@ -461,41 +462,51 @@ fn commit_some(guard: &mut Guard<Held>, backlog: &mut Backlog, woken: &mut Woken
     finished
 }
 
-/// Lets go of the baton (C7), or hands it to the oldest request to run alone. Says whether a READY
-/// attempt may be waiting that nobody else was told of.
-fn let_go(mut guard: Guard<Held>, mut flags: u32, spoils: Spoils) -> bool {
-    let work_left = loop {
-        if flags & ALONE != 0 {
-            let (request, more) = {
-                let mut alone = QUEUES.alone.lock();
-                let request = (!alone.is_empty()).then(|| alone.remove(0).1);
-                (request, !alone.is_empty())
-            };
-            if let Some(request) = request {
-                let more = more && !fault!("alone-forgotten");
-                guard.flag(if more { ALONE } else { 0 } | flags & WORK);
-                request.serve(guard);
-                break false;
-            }
-        }
-        match guard.release() {
-            Ok(()) => break flags & WORK != 0,
-            Err((again, more)) => {
-                guard = again;
-                flags = flags & WORK | more;
-                if fault!("ready-lost") {
-                    flags &= ALONE;
-                }
-            }
-        }
+/// Lets go of the baton (C7), then frees. Says whether a READY attempt may be waiting that nobody
+/// else was told of.
+fn let_go(guard: Guard<Held>, spoils: Spoils) -> bool {
+    let work_left = match guard.release() {
+        Ok(()) => false,
+        Err((guard, flags)) => serve(guard, flags),
     };
     spoils.free();
     work_left
 }
 
+/// Sees to the flags that others left meanwhile: hands the baton to the oldest request to run
+/// alone, or lets go of it. The answer is that of [`let_go`].
+#[cold]
+fn serve(mut guard: Guard<Held>, mut more: u32) -> bool {
+    let mut flags = 0;
+    loop {
+        flags = flags & WORK | more;
+        if fault!("ready-lost") {
+            flags &= ALONE;
+        }
+        if flags & ALONE != 0 {
+            let (request, others) = {
+                let mut alone = QUEUES.alone.lock();
+                let request = (!alone.is_empty()).then(|| alone.remove(0).1);
+                (request, !alone.is_empty())
+            };
+            if let Some(request) = request {
+                let others = others && !fault!("alone-forgotten");
+                guard.flag(if others { ALONE } else { 0 } | flags & WORK);
+                request.serve(guard);
+                return false;
+            }
+        }
+        match guard.release() {
+            Ok(()) => return flags & WORK != 0,
+            Err((again, left)) => (guard, more) = (again, left),
+        }
+    }
+}
+
 /// What [`crate::cell::store::Store::let_go`] does with a guard that others left flags on.
+#[cold]
 fn flagged(guard: Guard<Held>, flags: u32) {
-    if let_go(guard, flags, Spoils::default()) {
+    if serve(guard, flags) {
         work();
     }
 }

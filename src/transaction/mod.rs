@@ -17,6 +17,7 @@ pub(crate) mod inputs;
 #[cfg(all(test, loom))]
 mod models;
 pub(crate) mod outbox;
+pub(crate) mod panic;
 pub(crate) mod parked;
 #[cfg(not(loom))]
 pub(crate) mod run;

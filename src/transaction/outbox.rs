@@ -88,6 +88,7 @@ impl Outbox {
     }
 }
 
+#[inline(never)]
 fn discard(effects: Vec<Effect>) {
     if !effects.is_empty() {
         deferred::push(Deferred::Run(Box::new(move || drop(effects))));

@@ -3,8 +3,10 @@
 use super::{
     attempt::{self, Attempt, Spare},
     choice::Left,
-    commit::{self, Outcome, Payload},
-    holder, sink,
+    commit::{self, Outcome},
+    holder,
+    panic::{Panic, Payload},
+    sink,
     snapshot::Snapshot,
     view::{Mode, Transaction},
 };
@@ -13,7 +15,7 @@ use crate::sync::{now_ns, per_thread};
 use std::{
     cell::Cell,
     convert::Infallible,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     ptr,
 };
 
@@ -42,14 +44,15 @@ pub(super) fn forbid<R>(f: impl FnOnce() -> R) -> R {
     CURRENT.forbid(f)
 }
 
-/// What one run of a handler came to.
+/// What one run of a handler came to. One word beside a small answer, so that it is handed on in
+/// registers.
 pub(crate) enum Ran<R> {
     /// It returned.
     Answer(R),
     /// It panicked.
-    Panic(Payload),
+    Panic(Panic),
     /// It called `retry`.
-    Left(Left),
+    Left(Box<Left>),
     /// It was taken back while it ran.
     TakenBack,
 }
@@ -68,12 +71,12 @@ impl<R> Ran<R> {
     fn undone(result: Result<R, Payload>, left: Option<Left>) -> Self {
         match (result, left) {
             (Ok(answer), None) => Self::Answer(answer),
-            (Err(payload), None) => Self::Panic(payload),
+            (Err(payload), None) => Self::Panic(Panic::of(payload)),
             (result, Some(left)) => {
                 if let Err(payload) = result {
                     deferred::drop_later(payload);
                 }
-                if left.taken_back { Self::TakenBack } else { Self::Left(left) }
+                if left.taken_back { Self::TakenBack } else { Self::Left(Box::new(left)) }
             }
         }
     }
@@ -173,10 +176,10 @@ pub fn irrevocably<R>(f: impl FnOnce(&Transaction) -> R) -> R {
     let (spare, result, version) = match ran {
         Ran::Answer(answer) => match hold.commit(attempt) {
             (spare, Outcome::Committed(version)) => (spare, Ok(answer), version),
-            (spare, Outcome::Panicked(payload)) => (spare, Err(*payload), 0),
+            (spare, Outcome::Panicked(panic)) => (spare, Err(panic), 0),
             (_, Outcome::Failed(conflict)) => unreachable!("stale under the baton: {conflict:?}"),
         },
-        Ran::Panic(payload) => (attempt.end(), Err(payload), 0),
+        Ran::Panic(panic) => (attempt.end(), Err(panic), 0),
         Ran::Left(_) | Ran::TakenBack => unreachable!("refused"),
     };
     hold.end();
@@ -185,7 +188,7 @@ pub fn irrevocably<R>(f: impl FnOnce(&Transaction) -> R) -> R {
         deferred::settle();
     }
     wait_durable(version);
-    result.unwrap_or_else(|payload| resume_unwind(payload))
+    result.unwrap_or_else(|panic| panic.resume())
 }
 
 /// Says that this is the thread of a loop.
@@ -229,8 +232,8 @@ pub fn snapshot<R>(f: impl Fn(&Snapshot) -> R) -> R {
         let attempt;
         (attempt, ran) = view_logged(spare.begin(), &f);
         version = attempt.view.snapshot();
-        spare = match ran {
-            Ran::Left(left) => park(attempt, left),
+        spare = match &ran {
+            Ran::Left(left) => park(attempt, **left),
             _ => attempt.end(),
         };
     }
@@ -238,7 +241,7 @@ pub fn snapshot<R>(f: impl Fn(&Snapshot) -> R) -> R {
     wait_durable(version);
     match ran {
         Ran::Answer(answer) => answer,
-        Ran::Panic(payload) => resume_unwind(payload),
+        Ran::Panic(panic) => panic.resume(),
         Ran::Left(_) | Ran::TakenBack => unreachable!("the loop above ends it, and nobody else"),
     }
 }
@@ -281,7 +284,7 @@ pub(crate) fn view_logged<R>(
 fn park(attempt: Attempt, left: Left) -> Spare {
     match commit::park_and_wait(attempt, left) {
         Ok(spare) | Err((spare, Outcome::Failed(_))) => spare,
-        Err((_, Outcome::Panicked(payload))) => resume_unwind(*payload),
+        Err((_, Outcome::Panicked(panic))) => panic.resume(),
         Err((_, Outcome::Committed(_))) => unreachable!("it asked to be parked"),
     }
 }
@@ -311,20 +314,26 @@ pub(crate) fn run_own<R, E>(f: &impl Fn(&Transaction) -> Result<R, E>) -> (Resul
             wait_durable(answer.1);
             answer
         }
-        Err(payload) => resume_unwind(payload),
+        Err(panic) => panic.resume(),
     }
 }
 
 /// With a commit sink, nobody learns of a state that may still be lost.
+#[inline(always)]
 fn wait_durable(version: u64) {
-    if sink::is_active()
-        && let Err(why) = sink::wait_durable(version)
-    {
+    if sink::is_active() {
+        wait_sink(version);
+    }
+}
+
+#[inline(never)]
+fn wait_sink(version: u64) {
+    if let Err(why) = sink::wait_durable(version) {
         panic!("{why}");
     }
 }
 
-type Ended<R, E> = Result<(Result<R, E>, u64), Payload>;
+type Ended<R, E> = Result<(Result<R, E>, u64), Panic>;
 
 fn run_to_the_end<R, E>(
     mut spare: Spare,
@@ -338,11 +347,11 @@ fn run_to_the_end<R, E>(
         let snapshot = attempt.view.snapshot();
         let answer = match ran {
             // Opaque, so what made it panic or fail was there at its snapshot: its place.
-            Ran::Panic(payload) => return (attempt.discard(), Err(payload)),
+            Ran::Panic(panic) => return (attempt.discard(), Err(panic)),
             Ran::Answer(Err(error)) => return (attempt.discard(), Ok((Err(error), snapshot))),
             Ran::Answer(Ok(answer)) => answer,
             Ran::Left(left) => {
-                spare = park(attempt, left);
+                spare = park(attempt, *left);
                 (failures, began) = (0, None);
                 continue;
             }
@@ -353,7 +362,7 @@ fn run_to_the_end<R, E>(
         }
         match commit::commit_and_wait(attempt) {
             (spare, Outcome::Committed(version)) => return (spare, Ok((Ok(answer), version))),
-            (spare, Outcome::Panicked(payload)) => return (spare, Err(*payload)),
+            (spare, Outcome::Panicked(panic)) => return (spare, Err(panic)),
             (again, Outcome::Failed(_)) => spare = again,
         }
         // The clock is read only by those who have failed.
@@ -387,11 +396,11 @@ fn run_alone<R, E>(
     let (spare, ended) = match ran {
         Ran::Answer(Ok(answer)) => match hold.commit(attempt) {
             (spare, Outcome::Committed(version)) => (spare, Ok((Ok(answer), version))),
-            (spare, Outcome::Panicked(payload)) => (spare, Err(*payload)),
+            (spare, Outcome::Panicked(panic)) => (spare, Err(panic)),
             (_, Outcome::Failed(conflict)) => unreachable!("stale under the baton: {conflict:?}"),
         },
         Ran::Answer(Err(error)) => (attempt.end(), Ok((Err(error), snapshot))),
-        Ran::Panic(payload) => (attempt.end(), Err(payload)),
+        Ran::Panic(panic) => (attempt.end(), Err(panic)),
         Ran::TakenBack => unreachable!("only an executor takes back"),
         Ran::Left(_) => {
             // What it read was not logged: once more without the baton, patient as at first.
@@ -425,7 +434,7 @@ fn read_only<R, E>(view: &Snapshot, f: &impl Fn(&Transaction) -> Result<R, E>) -
     drop(attempt.discard());
     match ran {
         Ran::Answer(answer) => answer,
-        Ran::Panic(payload) => resume_unwind(payload),
+        Ran::Panic(panic) => panic.resume(),
         Ran::Left(_) | Ran::TakenBack => unreachable!("refused in a snapshot"),
     }
 }
