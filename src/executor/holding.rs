@@ -79,7 +79,7 @@ impl Runner {
     }
 
     /// One attempt, with the search inside where that has to be repeated with it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn attempt_holding(
         &self,
         task: &mut Task,
@@ -98,7 +98,7 @@ impl Runner {
     }
 
     /// Decides an attempt whose reads stand, as the holder.
-    #[inline]
+    #[inline(always)]
     pub(super) fn decide_holding(
         &mut self,
         hold: &mut Hold,
@@ -146,7 +146,7 @@ impl Runner {
     }
 
     /// Ends a task whose commit did not fail.
-    #[inline]
+    #[inline(always)]
     pub(super) fn end_committed(&mut self, task: Box<Task>, outcome: Outcome) {
         let (version, booked, how) = match outcome {
             Outcome::Committed(version) => (version, Booked::Committed, How::Done),
@@ -161,7 +161,7 @@ impl Runner {
     }
 
     /// Ends a task under the baton: what its job captured is dropped later.
-    #[inline]
+    #[inline(always)]
     fn end_holding(&mut self, mut task: Box<Task>, version: u64, how: How) {
         if self.reuses(&task) {
             task.job.ended(Ended { version, how });
