@@ -458,7 +458,8 @@ fn what_a_clone_that_panics_leaves_behind_is_dropped() {
 #[test]
 fn a_map_that_has_grown_keeps_nothing_of_before() {
     let (old, new) = (Arc::new(()), Arc::new(()));
-    let map = TMap::with_hasher(Masked(u64::MAX));
+    // With good hashes: with others it does not grow.
+    let map = TMap::new();
     for value in [&old, &new] {
         for key in 0..2_000_u64 {
             atomically(|tx| map.insert(tx, key, Arc::clone(value)).is_some());
