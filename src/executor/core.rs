@@ -54,7 +54,10 @@ const MAX_READY: usize = 64;
 #[cfg(txloop_check)]
 const MAX_READY: usize = 2;
 /// How many members of a series a worker takes at once.
+#[cfg(not(any(shuttle, txloop_check)))]
 pub(crate) const MEMBERS: usize = 32;
+#[cfg(any(shuttle, txloop_check))]
+pub(crate) const MEMBERS: usize = 2;
 /// How long a worker waits between two looks at a full READY list.
 const READY_PAUSE: Duration = Duration::from_micros(20);
 
@@ -500,6 +503,13 @@ impl Core {
     /// Keeps a member that has ended, or gives it back.
     pub(crate) fn keep_member(&self, task: Box<Task>) -> Option<Box<Task>> {
         self.members.push(task).err()
+    }
+
+    /// Gives up the members that were kept: each has this core, and what its closures captured.
+    pub(crate) fn give_up_members(&self) {
+        while let Some(task) = self.members.pop() {
+            contained_drop(task);
+        }
     }
 
     /// Counts an attempt that becomes READY. Waits while [`MAX_READY`] are: the holder takes them.

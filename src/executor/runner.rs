@@ -257,12 +257,15 @@ impl Runner {
             self.run(task, now_ns());
         }
         if !series.has_more() {
-            self.pool.drain(..).for_each(contained_drop);
-            while let Some(task) = self.core.take_member(self.present) {
-                contained_drop(task);
-            }
-            self.present = 0;
+            self.give_up_members();
         }
+    }
+
+    /// Gives up the tasks of the present series, here and where all threads find them.
+    fn give_up_members(&mut self) {
+        self.pool.drain(..).for_each(contained_drop);
+        self.core.give_up_members();
+        self.present = 0;
     }
 
     pub(super) fn spare(&mut self) -> Spare {
@@ -277,9 +280,11 @@ impl Runner {
         }
     }
 
-    /// Before a sleep: gives back all slots but one, since every scan looks at each slot in use.
+    /// Before a sleep: gives back all slots but one, since every scan looks at each slot in use;
+    /// and what closures captured of whose series others may have taken the last members meanwhile.
     pub(crate) fn rest(&mut self) {
         self.spares.truncate(1);
+        self.give_up_members();
     }
 
     /// Begins an attempt of a task.
@@ -574,5 +579,7 @@ pub(super) fn undone_as(ran: Ran<Verdict>) -> (Booked, How) {
 impl Drop for Runner {
     fn drop(&mut self) {
         self.let_go();
+        // What others keep after this, they give up.
+        self.give_up_members();
     }
 }

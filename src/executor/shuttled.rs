@@ -16,6 +16,7 @@ use super::{
     transact::Panicked,
     twice::Twice,
 };
+use crate::cell::deferred;
 use crate::sync::{
     Arc, AtomicUsize, Mutex, Ordering, Parker,
     explore::{below, explore},
@@ -43,6 +44,14 @@ fn start(f: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 #[track_caller]
 fn nobody_is_parked() {
     assert_eq!(parked_for(Duration::ZERO, 10), [], "and nobody writes any more");
+}
+
+/// Each handler had the book, and its task the executor, both of which have ended.
+#[track_caller]
+fn all_is_dropped(book: &Arc<Book>) {
+    deferred::adopt_thread();
+    deferred::settle();
+    assert_eq!(Arc::strong_count(book), 1, "a handler is kept for good");
 }
 
 /// Gives all programs to an executor, in order, and takes some of them back.
@@ -76,6 +85,7 @@ fn commit_order_is_the_order_of_versions() {
         drop(executor);
         book.check_versions();
         nobody_is_parked();
+        all_is_dropped(&book);
     });
 }
 
@@ -90,6 +100,7 @@ fn arrival_order_is_that_of_tickets() {
         drop(executor);
         book.check_order(0..book.programs.len());
         nobody_is_parked();
+        all_is_dropped(&book);
     });
 }
 
@@ -174,6 +185,7 @@ fn members_of_series_end_once_each() {
             assert_eq!(answers[number], answer, "{number}: {:#?}", book.programs);
         }
         assert_eq!((model.values, others.with(|n| *n)), (book.values(), 3));
+        all_is_dropped(&book);
     });
 }
 

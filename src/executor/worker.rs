@@ -25,8 +25,8 @@ pub(crate) fn run(core: Arc<Core>, index: usize, parker: Parker) {
         if spins && spin(&core) {
             continue;
         }
+        runner.rest();
         if core.may_sleep(index) {
-            runner.rest();
             if core.ledger.is_logging() {
                 parker.park_timeout(FLUSH);
             } else {
