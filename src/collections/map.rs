@@ -1,5 +1,6 @@
 //! [`TMap`]: a map whose keys do not get in each other's way.
 
+mod tags;
 mod tree;
 
 use super::counter::TCounter;
@@ -34,7 +35,7 @@ const LOOK_EVERY: u64 = 16;
 ///
 /// # Conflict unit
 /// A key that is in the map; in a map of more than some two thousand keys also its neighbours,
-/// whose hashes agree in twelve bits or more: up to three, or up to 23 if keys and values are
+/// whose hashes agree in twelve bits or more: up to three, or up to 22 if keys and values are
 /// small and need no destructor. A new key has to be told apart from one that is in its place: to
 /// insert it conflicts, once in about as many times as the map has keys, with a handler that uses a
 /// certain other key. To remove one may conflict with handlers that use its last neighbours.
@@ -192,7 +193,7 @@ where
     {
         let (hash, place) = (self.0.hash(key), Location::caller());
         let (found, _) = self.0.root(view, place).find(view, hash, place);
-        let (own, value) = &found.slot.entries()[found.position(key)?];
+        let (own, value) = &found.slot.entries()[found.position(hash, key)?];
         Some((own, value))
     }
 
@@ -288,7 +289,7 @@ where
     pub fn insert<'t>(&self, tx: &'t Transaction, key: K, value: V) -> Option<&'t V> {
         let (hash, place) = (self.0.hash(&key), Location::caller());
         let found = self.0.settled(tx, hash, place);
-        if let Some(at) = found.position(&key) {
+        if let Some(at) = found.position(hash, &key) {
             tx.write(found.cell, found.with(at, (key, value)));
             return Some(&found.slot.entries()[at].1);
         }
@@ -364,7 +365,7 @@ where
         let mut value = tree::take(tx, root.start(hash), hash, key, place);
         if value.is_none() {
             let (found, is_here) = root.find(tx, hash, place);
-            if is_here || found.position(key).is_none() {
+            if is_here || found.position(hash, key).is_none() {
                 return None;
             }
             root.settle(tx, self.0.label, (hash, &|key: &K| self.0.hash(key)), place);

@@ -7,7 +7,11 @@
 //! table has, all of it, into the new ones. So no handler moves more than a few keys. The next
 //! growth comes when all has moved; what nobody wrote is moved then, some slots at a time.
 
-use super::{super::counter::TCounter, Place};
+use super::{
+    super::counter::TCounter,
+    Place,
+    tags::{TAGGED, Tags},
+};
 use crate::cell::{
     TVar,
     block::Cells,
@@ -41,7 +45,7 @@ const SHARED_BITS: u32 = 12;
 /// Entries of so many bytes are copied with their neighbours nearly as fast as alone.
 const LIGHT: usize = 32;
 /// So many bytes of light entries take a slot, but no more entries than this.
-const SHARED: (usize, usize) = (384, 24);
+const SHARED: (usize, usize) = (384, TAGGED);
 
 /// The slot of a hash, of which `above` bits are used up, among those for the next `bits`.
 #[inline]
@@ -74,7 +78,7 @@ type Slot<K, V> = Tailed<Kind<K, V>, (K, V)>;
 /// What there is in a slot.
 pub(super) enum Kind<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     /// The entries, if any.
-    Leaf,
+    Leaf(Tags),
     /// More keys than fit into a slot: slots for the next bits.
     Branch(Cells<Slot<K, V>>),
     /// What belongs here is in the table before.
@@ -95,6 +99,9 @@ pub(super) struct Found<'v, K: Send + Sync + 'static, V: Send + Sync + 'static> 
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Kind<K, V> {
+    /// No entries.
+    const NONE: Self = Self::Leaf(Tags::NONE);
+
     /// Whether it costs next to nothing to clone and to drop an entry.
     const IS_LIGHT: bool = !std::mem::needs_drop::<(K, V)>() && size_of::<(K, V)>() <= LIGHT;
 
@@ -126,10 +133,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Kind<K, V> {
         born: Option<u64>,
     ) -> Boxed<Slot<K, V>> {
         if entries.len() <= Self::capacity(bits) {
-            return leaf(entries.into_iter().map(|(_, key, value)| (key, value)));
+            let tags = Tags::of(entries.iter().map(|entry| entry.0));
+            return leaf(tags, entries.into_iter().map(|(_, key, value)| (key, value)));
         }
         let slots = slots(label, (bits, NODE_BITS), entries, born);
-        Slot::empty(Self::Branch(Cells::sharing(label, slots, Slot::empty(Self::Leaf), born)))
+        Slot::empty(Self::Branch(Cells::sharing(label, slots, Slot::empty(Self::NONE), born)))
             .into()
     }
 }
@@ -137,9 +145,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Kind<K, V> {
 /// A slot with these entries.
 #[inline]
 fn leaf<K: Send + Sync + 'static, V: Send + Sync + 'static>(
+    tags: Tags,
     entries: impl ExactSizeIterator<Item = (K, V)>,
 ) -> Boxed<Slot<K, V>> {
-    Boxed::tailed(Kind::Leaf, entries)
+    Boxed::tailed(Kind::Leaf(tags), entries)
 }
 
 /// Slots for the next `bits` bits of hashes that agree in those `above`; none where nothing is.
@@ -184,7 +193,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Table<K, V> {
             let slot = tx.peek(self.slots.at((first + look * step) % self.size()));
             match slot.head() {
                 Kind::Branch(_) => Kind::<K, V>::capacity(self.bits) + 2,
-                Kind::Leaf | Kind::Before => slot.entries().len(),
+                Kind::Leaf(_) | Kind::Before => slot.entries().len(),
             }
         };
         (0..looks).map(keys).sum::<usize>() > Kind::<K, V>::crowded(self.bits) * looks
@@ -200,13 +209,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Root<K, V> {
         let mut sizes = (LEAST_BITS..).step_by(GROWTH_BITS as usize);
         let bits = sizes.find(is_enough).unwrap_or(LEAST_BITS);
         let slots = slots(label, (0, bits), entries, None);
-        let slots = Cells::sharing(label, slots, Slot::empty(Kind::Leaf), None);
+        let slots = Cells::sharing(label, slots, Slot::empty(Kind::NONE), None);
         Self::with(label, Table { slots, bits }, None)
     }
 
     /// An empty root that takes the place of all others; see [`Cells::sharing`] for `born`.
     pub(super) fn empty(label: Label, born: u64) -> Self {
-        let slots = Cells::alike(label, 1 << LEAST_BITS, Slot::empty(Kind::Leaf), Some(born));
+        let slots = Cells::alike(label, 1 << LEAST_BITS, Slot::empty(Kind::NONE), Some(born));
         Self::with(label, Table { slots, bits: LEAST_BITS }, None)
     }
 
@@ -301,10 +310,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Root<K, V> {
         let born = Some(Transaction::newest_version());
         let slots = slots(label, (before.bits, GROWTH_BITS), entries, born);
         for (n, slot) in slots.into_iter().enumerate() {
-            let slot = slot.unwrap_or_else(|| Slot::empty(Kind::Leaf).into());
+            let slot = slot.unwrap_or_else(|| Slot::empty(Kind::NONE).into());
             tx.write(self.table.slots.at(at * GROWTH + n), slot);
         }
-        tx.write(from, Slot::empty(Kind::Leaf));
+        tx.write(from, Slot::empty(Kind::NONE));
         self.left.add(tx, -1);
     }
 }
@@ -346,15 +355,38 @@ pub(super) fn grow<K, V>(
     tx.set(cell, Root::with(label, Table { slots, bits }, Some(Arc::clone(table))));
 }
 
+/// The tags of a slot that is no node.
+#[inline]
+fn tags<K: Send + Sync + 'static, V: Send + Sync + 'static>(slot: &Slot<K, V>) -> Tags {
+    match slot.head() {
+        Kind::Leaf(tags) => *tags,
+        Kind::Branch(_) | Kind::Before => Tags::NONE,
+    }
+}
+
+/// Whether a key of this hash is in a slot, and where.
+#[inline]
+fn position<K, V, Q>(slot: &Slot<K, V>, hash: u64, key: &Q) -> Option<usize>
+where
+    K: Borrow<Q> + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    Q: Eq + ?Sized,
+{
+    let Kind::Leaf(tags) = slot.head() else { return None };
+    let entries = slot.entries();
+    let is_it = |at: usize| entries.get(at).is_some_and(|entry| entry.0.borrow() == key);
+    tags.find(entries.len(), hash, is_it)
+}
+
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Found<'_, K, V> {
-    /// Whether the key is there, and where.
+    /// Whether a key of this hash is there, and where.
     #[inline]
-    pub(super) fn position<Q>(&self, key: &Q) -> Option<usize>
+    pub(super) fn position<Q>(&self, hash: u64, key: &Q) -> Option<usize>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        self.slot.entries().iter().position(|(own, _)| own.borrow() == key)
+        position(self.slot, hash, key)
     }
 }
 
@@ -366,7 +398,7 @@ impl<K: Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Found<'
             true => new.take().unwrap_or_else(|| old.clone()),
             false => old.clone(),
         };
-        leaf(entries.map(entry))
+        leaf(tags(self.slot), entries.map(entry))
     }
 
     /// What the slot holds with one entry more; and whether it is a node now.
@@ -377,15 +409,20 @@ impl<K: Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Found<'
         hashed: &impl Fn(&K) -> u64,
     ) -> (Boxed<Slot<K, V>>, bool) {
         let entries = self.slot.entries();
-        if entries.is_empty() {
-            return (leaf([(new.1, new.2)].into_iter()), false);
+        let at = entries.partition_point(|(key, _)| hashed(key) <= new.0);
+        if entries.len() < Kind::<K, V>::capacity(self.bits) {
+            let (tags, mut new) = (tags(self.slot).with(at, new.0), Some((new.1, new.2)));
+            let entry = |n: usize| match n == at {
+                true => new.take().unwrap_or_else(|| unreachable!("there is one such place")),
+                false => entries[n - usize::from(n > at)].clone(),
+            };
+            return (leaf(tags, (0..entries.len() + 1).map(entry)), false);
         }
         let hash = |(key, value): &(K, V)| (hashed(key), key.clone(), value.clone());
         let mut entries: Vec<_> = entries.iter().map(hash).collect();
-        entries.insert(entries.partition_point(|old| old.0 <= new.0), new);
-        let is_node = entries.len() > Kind::<K, V>::capacity(self.bits);
+        entries.insert(at, new);
         // What is made here is come upon only through what this transaction will write.
-        (Kind::of(label, self.bits, entries, Some(Transaction::newest_version())), is_node)
+        (Kind::of(label, self.bits, entries, Some(Transaction::newest_version())), true)
     }
 }
 
@@ -413,9 +450,9 @@ where
         return Some(value);
     }
     let entries = slot.entries();
-    let at = entries.iter().position(|(own, _)| own.borrow() == key)?;
+    let at = position(slot, hash, key)?;
     let others = (0..entries.len() - 1).map(|n| entries[n + usize::from(n >= at)].clone());
-    tx.write(cell, leaf(others));
+    tx.write(cell, leaf(tags(slot).without(at), others));
     Some(&entries[at].1)
 }
 
@@ -444,8 +481,13 @@ where
             return None;
         }
     }
-    let rest: Vec<_> = slots().flat_map(|slot| tx.read(slot, place).entries()).cloned().collect();
-    Some(leaf(rest.into_iter()))
+    let (mut all, mut rest) = (Tags::NONE, Vec::new());
+    for slot in slots().map(|slot| tx.read(slot, place)) {
+        let entries = slot.entries();
+        all = all.and(rest.len(), tags(slot), entries.len());
+        rest.extend_from_slice(entries);
+    }
+    Some(leaf(all, rest.into_iter()))
 }
 
 /// Where an iteration is in a row of slots.
