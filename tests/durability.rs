@@ -233,6 +233,32 @@ fn a_failed_sync_is_final() {
     }
 }
 
+/// Of a thread outside of any executor, long after all others have gone to sleep.
+#[test]
+fn an_effect_comes_though_nothing_else_happens() {
+    let _alone = alone();
+    let (sink, director) = directed();
+    let durability = Durability::start(sink, 1_000).expect("no other sink");
+    let (sends, effect) = channel();
+    let cell = TVar::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            atomically(|tx| {
+                let sends = sends.clone();
+                tx.set(&cell, 1);
+                tx.persist(&[1]);
+                tx.on_commit(move || sends.send(()).expect("the test listens"));
+            });
+        });
+        assert_eq!(director.wait(), 1);
+        // Longer than the reaper naps.
+        thread::park_timeout(Duration::from_millis(100));
+        director.let_sync(Ok(()));
+        effect.recv_timeout(Duration::from_secs(20)).expect("the effect");
+    });
+    drop(durability);
+}
+
 #[test]
 fn the_records_replay_to_the_state() {
     struct Keep(Records, Vec<(u64, Vec<u8>)>);

@@ -21,7 +21,9 @@ pub(crate) enum Deferred {
 }
 
 #[cfg(not(loom))]
-pub(crate) use queue::{adopt_thread, pending, push, rouse_for_pending, settle, wake_reaper};
+pub(crate) use queue::{
+    adopt_thread, is_idle, pending, push, rouse_for_pending, settle, wake_reaper,
+};
 
 /// The models free at once what they can, and have no reaper.
 #[cfg(loom)]
@@ -29,7 +31,7 @@ pub(crate) fn wake_reaper() {}
 
 /// The models drop at once.
 #[cfg(loom)]
-pub(super) fn rouse_for_pending() {}
+pub(crate) fn rouse_for_pending() {}
 
 /// Puts a destructor off.
 pub(super) fn dispose_later(version: Version) {
@@ -118,6 +120,12 @@ mod queue {
     pub(crate) fn pending() -> bool {
         // Whoever drains goes on until the queue is empty.
         !QUEUE.is_empty() && (!DRAINING.load(Ordering::Relaxed) || QUEUE.len() > CROWDED)
+    }
+
+    /// Whether nothing waits and nothing is being done.
+    pub(crate) fn is_idle() -> bool {
+        // Acquire: what the last drainer did happened before.
+        QUEUE.is_empty() && !DRAINING.load(Ordering::Acquire)
     }
 
     /// Sees to it that what waits is done: here if this thread may, else by the reaper. Called with

@@ -148,7 +148,8 @@ impl<T: Send + Sync + 'static> Later for Steps<T> {
     }
 
     fn pop(&mut self) {
-        self.0.pop();
+        // Its destructor may want to use the log that is being changed.
+        deferred::drop_later(self.0.pop());
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

@@ -174,6 +174,8 @@ struct Writes {
     undone: Vec<Version>,
     /// How many savepoints are open: without one, a fold is extended in place.
     savepoints: u32,
+    /// How many were undone.
+    undos: u32,
 }
 
 enum Replaced {
@@ -419,6 +421,14 @@ impl WriteLog {
         writes.entries.iter().map(text).collect()
     }
 
+    /// Another number whenever something else is to be written.
+    pub(crate) fn state(&self) -> u64 {
+        // SAFETY: as in `is_empty`.
+        let writes = unsafe { &*self.writes() };
+        // Without an undo either of the two grows with each write.
+        (u64::from(writes.undos) << 32) + (writes.entries.len() + writes.replaced.len()) as u64
+    }
+
     /// How many cells are to be written.
     pub(crate) fn len(&self) -> usize {
         // SAFETY: as in `is_empty`.
@@ -500,6 +510,7 @@ impl Writes {
 
     fn undo_to(&mut self, mark: WriteMark) {
         self.savepoints -= 1;
+        self.undos += 1;
         while self.replaced.len() > mark.replaced {
             match self.replaced.pop() {
                 Some(Replaced::Entry(at, old)) => {

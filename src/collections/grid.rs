@@ -177,7 +177,8 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
 
     /// Looks at many tiles and replaces some: each unit is looked up once and copied once, however
     /// many of its tiles are looked at and replaced. What the closure sets is written when it
-    /// returns; until then only what it is lent is sure to show it.
+    /// returns; until then only what it is lent is sure to show it, and what others write meanwhile
+    /// to a unit that it has copied, with [`TGrid::set`] in the same transaction say, is lost.
     ///
     /// # Panics
     /// Inside a [`Snapshot`], if a tile is replaced.

@@ -145,6 +145,9 @@ where
 
     /// The keys in a range with their values, in order, from both ends.
     ///
+    /// A transaction may change the map meanwhile: what it leaves alone is passed once. What it
+    /// inserts, changes or removes may be passed as it was, or as it is.
+    ///
     /// # Panics
     /// As [`BTreeMap::range`]: if the range begins behind its end, or if it has the same excluded
     /// bound at both ends.
@@ -222,8 +225,7 @@ where
     /// Inside a [`Snapshot`](crate::Snapshot).
     ///
     /// # Re-run
-    /// It is a conflict for all handlers that use a key, and conflicts with insertions and removals
-    /// that change the tree.
+    /// It is a conflict for all handlers that use a key, and conflicts with all that write one.
     #[track_caller]
     pub fn clear(&self, tx: &Transaction) {
         Map::empty(tx, self.0.root.kept(), Location::caller());

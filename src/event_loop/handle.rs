@@ -1,8 +1,9 @@
 //! What other threads have of a loop: a way to give it callbacks and to stop it.
 
 use super::{callback::Posted, reactor::WakeUp, timers::TimerId};
+use crate::cell::deferred;
 use crate::recording::Recorder;
-use crate::sync::{AtomicU64, Ordering, now_ns};
+use crate::sync::{AtomicBool, AtomicU64, Ordering, fence, now_ns};
 use crate::transaction::{
     Transaction,
     outbox::{Callback, Home},
@@ -24,6 +25,8 @@ pub(super) enum Message {
 /// The loop's letter box. Pushing is lock-free; only a sleeping loop is woken.
 pub(crate) struct Mailbox {
     pub(super) messages: SegQueue<Message>,
+    /// Whether the loop is gone, and nobody takes the messages.
+    closed: AtomicBool,
     wake: Arc<WakeUp>,
     timers: AtomicU64,
     recorder: OnceLock<Recorder>,
@@ -32,7 +35,8 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     pub(super) fn new(wake: Arc<WakeUp>) -> Arc<Self> {
         let (messages, recorder) = (SegQueue::new(), OnceLock::new());
-        Arc::new(Self { messages, wake, timers: AtomicU64::new(0), recorder })
+        let (closed, timers) = (AtomicBool::new(false), AtomicU64::new(0));
+        Arc::new(Self { messages, closed, wake, timers, recorder })
     }
 
     /// Records from now on what the loop admits.
@@ -47,7 +51,27 @@ impl Mailbox {
 
     pub(super) fn post(&self, message: Message) {
         self.messages.push(message);
-        self.wake.wake();
+        // Pairs with the fence of `close`: one of the two finds the message.
+        fence(Ordering::SeqCst);
+        if self.closed.load(Ordering::Relaxed) {
+            self.throw_away();
+        } else {
+            self.wake.wake();
+        }
+    }
+
+    /// The loop is gone: what was posted, and what will be, is thrown away.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.throw_away();
+    }
+
+    /// A message may have a handle to this very box.
+    fn throw_away(&self) {
+        while let Some(message) = self.messages.pop() {
+            deferred::drop_later(message);
+        }
     }
 
     /// A fresh name for a timer.
@@ -76,7 +100,7 @@ impl Home for Mailbox {
 ///
 /// Everything here acts at once, also inside a handler: if the handler is run again, it acts again.
 /// What a handler wants done once goes through [`Transaction::add_callback`] or
-/// [`Transaction::on_commit`].
+/// [`Transaction::on_commit`]. What is given to a loop that was dropped is thrown away.
 #[derive(Clone)]
 pub struct Handle(pub(super) Arc<Mailbox>);
 

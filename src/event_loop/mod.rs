@@ -183,7 +183,14 @@ impl Loop {
 
     /// Cancels a timer, unless it has run.
     pub fn cancel(&mut self, timer: TimerId) {
-        self.timers.cancel(timer);
+        self.cancel_timer(timer);
+    }
+
+    /// What its callback captured is dropped where a destructor does no harm.
+    fn cancel_timer(&mut self, timer: TimerId) {
+        if let Some(callback) = self.timers.cancel(timer) {
+            deferred::drop_later(callback);
+        }
     }
 
     /// Ends the loop as [`Handle::stop`] does on SIGTERM and SIGINT; on a second one the process
@@ -272,7 +279,7 @@ impl Loop {
             match message {
                 Message::Callback(callback) => self.push_callback(callback),
                 Message::Timer(at_ns, id, callback) => self.timers.add(at_ns, id, callback),
-                Message::Cancel(id) => self.timers.cancel(id),
+                Message::Cancel(id) => self.cancel_timer(id),
                 Message::Stop => self.start_drain(now),
             }
         }
@@ -320,6 +327,8 @@ impl Loop {
             now = now_ns();
         }
         self.runner.let_go();
+        // A turn may be the last one for long.
+        self.runner.rest();
         if handed {
             // One is enough: a worker that finds more than it can run wakes the next.
             core.wake_one();
@@ -351,10 +360,13 @@ impl Loop {
 
     fn is_over(&self, now: u64) -> bool {
         let Some(until) = self.stopping_until else { return false };
+        // In this order: a handler that has ended may have asked for what is being done, and that
+        // may be a message to this loop.
         let drained = self.service.as_ref().is_none_or(|s| s.is_drained())
             && self.batch.is_empty()
-            && self.mailbox.messages.is_empty()
-            && self.executor.core().is_drained();
+            && self.executor.core().is_drained()
+            && deferred::is_idle()
+            && self.mailbox.messages.is_empty();
         drained || now >= until
     }
 
@@ -378,6 +390,12 @@ impl Loop {
             timeout = Some(timeout.map_or(STOPPING, |t| t.min(STOPPING)));
         }
         timeout
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        self.mailbox.close();
     }
 }
 

@@ -1,8 +1,8 @@
-//! Timers by (deadline, creation), cancelled lazily.
+//! Timers by (deadline, creation). Of one that is cancelled only the deadline stays for a while.
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashSet},
+    collections::{BinaryHeap, HashMap},
 };
 
 /// Cancelled timers are swept out when they are more than this and more than half of all.
@@ -12,72 +12,42 @@ const SWEEP: usize = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerId(pub(super) u64);
 
-struct Timer<C> {
-    at_ns: u64,
-    id: TimerId,
-    callback: C,
-}
-
-impl<C> Timer<C> {
-    fn key(&self) -> (u64, TimerId) {
-        (self.at_ns, self.id)
-    }
-}
-
-impl<C> PartialEq for Timer<C> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl<C> Eq for Timer<C> {}
-
-impl<C> PartialOrd for Timer<C> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<C> Ord for Timer<C> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
 pub(super) struct Timers<C> {
-    heap: BinaryHeap<Reverse<Timer<C>>>,
-    waiting: HashSet<TimerId>,
+    /// When which of them is due, those among them that were cancelled.
+    due: BinaryHeap<Reverse<(u64, TimerId)>>,
+    waiting: HashMap<TimerId, C>,
 }
 
 impl<C> Default for Timers<C> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), waiting: HashSet::new() }
+        Self { due: BinaryHeap::new(), waiting: HashMap::new() }
     }
 }
 
 impl<C> Timers<C> {
     pub(super) fn add(&mut self, at_ns: u64, id: TimerId, callback: C) {
-        self.waiting.insert(id);
-        self.heap.push(Reverse(Timer { at_ns, id, callback }));
+        self.waiting.insert(id, callback);
+        self.due.push(Reverse((at_ns, id)));
     }
 
-    /// Cancels; does nothing if the timer is unknown, cancelled or has run.
-    pub(super) fn cancel(&mut self, id: TimerId) {
-        self.waiting.remove(&id);
-        let cancelled = self.heap.len() - self.waiting.len();
-        if cancelled > SWEEP && cancelled * 2 > self.heap.len() {
+    /// Cancels, and gives the callback back; none if the timer is unknown, cancelled or has run.
+    pub(super) fn cancel(&mut self, id: TimerId) -> Option<C> {
+        let callback = self.waiting.remove(&id);
+        let cancelled = self.due.len() - self.waiting.len();
+        if cancelled > SWEEP && cancelled * 2 > self.due.len() {
             let waiting = &self.waiting;
-            self.heap.retain(|Reverse(timer)| waiting.contains(&timer.id));
+            self.due.retain(|Reverse((_, id))| waiting.contains_key(id));
         }
+        callback
     }
 
     /// The deadline of the next timer.
     pub(super) fn next_ns(&mut self) -> Option<u64> {
-        while let Some(Reverse(first)) = self.heap.peek() {
-            if self.waiting.contains(&first.id) {
-                return Some(first.at_ns);
+        while let Some(Reverse((at_ns, id))) = self.due.peek() {
+            if self.waiting.contains_key(id) {
+                return Some(*at_ns);
             }
-            self.heap.pop();
+            self.due.pop();
         }
         None
     }
@@ -87,9 +57,8 @@ impl<C> Timers<C> {
         if self.next_ns()? > now_ns {
             return None;
         }
-        let Reverse(timer) = self.heap.pop()?;
-        self.waiting.remove(&timer.id);
-        Some(timer.callback)
+        let Reverse((_, id)) = self.due.pop()?;
+        self.waiting.remove(&id)
     }
 }
 
@@ -107,8 +76,8 @@ mod tests {
             let note = move |_: &crate::Transaction| sender.send(id).expect("a receiver");
             timers.add(at, TimerId(id), Arc::new(note));
         }
-        timers.cancel(TimerId(4));
-        timers.cancel(TimerId(4));
+        assert!(timers.cancel(TimerId(4)).is_some());
+        assert!(timers.cancel(TimerId(4)).is_none());
         assert_eq!(timers.next_ns(), Some(10));
         while let Some(callback) = timers.pop_due(50) {
             crate::atomically(|tx| callback(tx));

@@ -487,7 +487,7 @@ impl Core {
 
     pub(crate) fn return_spare(&self, spare: Spare) {
         // A full pool gives the slot back.
-        let _ = self.spares.push(spare);
+        let _ = self.spares.push(spare.emptied());
     }
 
     /// A task that was a member of the series with this first ticket.

@@ -136,6 +136,11 @@ impl Runner {
         if self.core.has_work() {
             self.core.wake_one();
         }
+        let goes_on = matches!(work, Work::Members(..));
+        if !goes_on && self.pool.last().is_some_and(|task| !task.job.has_others()) {
+            // Others took the last members of that series; this thread may not rest for long.
+            self.give_up_members();
+        }
         match work {
             Work::Task(task) => self.begin_queued(Laned::Task(task), now),
             Work::Members(series, members) => {
@@ -232,7 +237,7 @@ impl Runner {
         mut now: u64,
     ) {
         if self.present != series.ticket(0) {
-            self.pool.drain(..).for_each(contained_drop);
+            self.give_up_members();
             self.present = series.ticket(0);
         }
         for member in members {
@@ -261,8 +266,11 @@ impl Runner {
         }
     }
 
-    /// Gives up the tasks of the present series, here and where all threads find them.
+    /// Gives up the tasks of the present series, here and where all threads find them. They may be
+    /// the last that have what its closures captured, whose destructors must not find the baton
+    /// taken by this very thread.
     fn give_up_members(&mut self) {
+        self.let_go_hold();
         self.pool.drain(..).for_each(contained_drop);
         self.core.give_up_members();
         self.present = 0;
@@ -281,9 +289,12 @@ impl Runner {
     }
 
     /// Before a sleep: gives back all slots but one, since every scan looks at each slot in use;
-    /// and what closures captured of whose series others may have taken the last members meanwhile.
+    /// and all that handlers captured, also of series whose last members others may have taken
+    /// meanwhile.
     pub(crate) fn rest(&mut self) {
-        self.spares.truncate(1);
+        let kept = self.spares.pop();
+        self.spares.drain(..).for_each(contained_drop);
+        self.spares.extend(kept.map(Spare::emptied));
         self.give_up_members();
     }
 

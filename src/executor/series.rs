@@ -199,4 +199,8 @@ where
     fn assign(&mut self, member: usize) {
         self.number = member;
     }
+
+    fn has_others(&self) -> bool {
+        self.batch.has_more()
+    }
 }

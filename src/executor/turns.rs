@@ -6,6 +6,7 @@ use super::{
     job::{Kind, Task, Verdict},
     runner::Runner,
 };
+use crate::cell::deferred;
 use crate::sync::{fault, now_ns, point};
 use crate::transaction::{
     attempt::Attempt,
@@ -203,7 +204,9 @@ impl Runner {
             Ok(()) => self.decide_holding(hold, task, attempt, ran),
             Err(conflict) => {
                 self.keep(attempt.discard());
-                drop(ran);
+                if let Ran::Panic(panic) = ran {
+                    deferred::drop_later(panic.into_payload());
+                }
                 self.run_in_turn(hold, task, &conflict);
             }
         }

@@ -105,6 +105,12 @@ impl Spare {
         self
     }
 
+    /// To be kept where nobody may come for it: with nothing of a user's left in it.
+    pub(crate) fn emptied(mut self) -> Self {
+        self.reset();
+        self.tied(None, None)
+    }
+
     /// The slot alone, for a snapshot.
     #[inline]
     pub(crate) fn split(self) -> (Slot, Box<Logs>) {

@@ -28,7 +28,7 @@ pub(super) fn unwind() -> ! {
 }
 
 /// A part of a transaction that can be undone. Dropped before [`Savepoint::keep`], it is.
-pub(super) struct Savepoint<'a> {
+pub(crate) struct Savepoint<'a> {
     tx: &'a Transaction,
     writes: WriteMark,
     outbox: usize,
@@ -37,14 +37,14 @@ pub(super) struct Savepoint<'a> {
 }
 
 impl<'a> Savepoint<'a> {
-    pub(super) fn begin(tx: &'a Transaction) -> Self {
+    pub(crate) fn begin(tx: &'a Transaction) -> Self {
         let logs = &tx.attempt.logs;
         let (outbox, record) = (logs.outbox.mark(), logs.record.borrow().len());
         Self { tx, writes: logs.writes.mark(), outbox, record, kept: false }
     }
 
     /// What was written and asked for since the beginning stays.
-    pub(super) fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.kept = true;
         self.tx.attempt.logs.writes.keep();
     }

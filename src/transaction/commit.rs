@@ -373,10 +373,13 @@ fn park_one(
         Ok(()) => {
             // The slot goes back to the registry: the parked need none.
             drop(attempt.end());
+            // The thread may wait now, whoever's it is.
+            deferred::rouse_for_pending();
             Ok(())
         }
         Err((owner, Refusal::Cancelled)) => {
             drop(attempt.end());
+            deferred::rouse_for_pending();
             cancelled.push((owner, Wake::Cancelled));
             Ok(())
         }

@@ -88,6 +88,13 @@ impl Outbox {
     }
 }
 
+impl Drop for Outbox {
+    /// Also where the baton is held.
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 #[inline(never)]
 fn discard(effects: Vec<Effect>) {
     if !effects.is_empty() {

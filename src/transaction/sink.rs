@@ -10,7 +10,7 @@
 //! K6: a failed write or sync is final: nothing that waits gets out, and no write commits again.
 
 use super::{commit, view::Transaction};
-use crate::cell::store::STORE;
+use crate::cell::{deferred, store::STORE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{
     Arc, AtomicBool, AtomicU64, Ordering, Table, fault, global, spawn,
@@ -337,6 +337,8 @@ fn advance(durable: u64, records: Vec<(u64, Vec<u8>)>) {
     if open {
         commit::work();
     }
+    // What was let out of the gate: whoever asked for it may be gone.
+    deferred::rouse_for_pending();
 }
 
 /// The end (K6).
@@ -355,6 +357,7 @@ fn fail(why: String) {
     }
     // Those that wait for room are told.
     commit::work();
+    deferred::rouse_for_pending();
 }
 
 impl Transaction {

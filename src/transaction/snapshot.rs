@@ -190,6 +190,10 @@ impl Sealed for Snapshot {
         let own = self.joined.as_ref().and_then(|joined| joined.writes.get(cell));
         own.unwrap_or_else(|| cell.read_at(&self.view))
     }
+
+    fn state(&self) -> u64 {
+        0
+    }
 }
 
 impl fmt::Debug for Snapshot {

@@ -77,6 +77,10 @@ pub(crate) mod sealed {
         /// The value in the same view for a hint: an answer must not depend on it, since it is not
         /// remembered.
         fn peek<'a, T: Send + Sync + 'static>(&'a self, cell: CellOf<'_, T>) -> &'a T;
+
+        /// Another number whenever the view shows something else than before, because its
+        /// transaction has written.
+        fn state(&self) -> u64;
     }
 }
 
@@ -465,6 +469,10 @@ impl sealed::Sealed for Transaction {
                 cell.read_at(&self.attempt.view)
             }
         }
+    }
+
+    fn state(&self) -> u64 {
+        self.attempt.logs.writes.state()
     }
 }
 

@@ -13,6 +13,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use std::{
+    cell::Cell,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
@@ -125,6 +126,16 @@ where
 
 fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config { cases, ..Config::default() })
+}
+
+/// Numbers below what is asked for, always the same ones after a seed.
+fn chance(seed: u64) -> impl Fn(u64) -> u64 {
+    let state = Cell::new(seed);
+    move |below| {
+        let next = state.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed | 1);
+        state.set(next);
+        (next >> 33) % below
+    }
 }
 
 /// Waits for what the library's threads do in a moment.

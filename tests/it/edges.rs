@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 use txloop::{
-    Executor, GridUnit, Order, TGrid, TMap, TOrdMap, TVar, TVec, Transaction, atomically, probe,
-    snapshot, try_atomically,
+    Executor, GridUnit, TGrid, TMap, TOrdMap, TVar, TVec, Transaction, atomically, probe, snapshot,
+    try_atomically,
 };
 
 /// Says on a channel that it was dropped, and on which thread.
@@ -520,31 +520,6 @@ fn an_executor_dropped_on_its_own_thread_ends() {
     drop(executor);
     assert_eq!(done.wait(), Ok(()));
     assert_eq!(receiver.recv(), Ok(()));
-}
-
-/// Whichever worker ended the last of a batch, and whichever of them sleep.
-#[test]
-fn what_the_closures_of_a_batch_captured_is_dropped() {
-    for order in [Order::Commit, Order::Arrival] {
-        let executor = Executor::builder().threads(8).order(order).build().expect("threads");
-        let cells = TVec::from_iter([0; 64]);
-        for _ in 0..100 {
-            let (captured, receiver) = tell();
-            let captured = Arc::new(captured);
-            let closure = |n: usize| {
-                let (captured, cells) = (Arc::clone(&captured), cells.clone());
-                move |tx: &Transaction| {
-                    let _captured = &captured;
-                    cells.modify(tx, n % 64, |value| *value += 1);
-                }
-            };
-            let closures: Vec<_> = (0..512).map(closure).collect();
-            drop(captured);
-            executor.run("modify", closures);
-            dropped(&receiver);
-        }
-        assert_eq!(snapshot(|s| cells.iter(s).sum::<i32>()), 100 * 512);
-    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The one integration binary: scenarios as modules.
 
 mod arrival;
+mod captured;
 mod cells;
 mod collections;
 mod edges;

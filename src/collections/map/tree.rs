@@ -426,13 +426,13 @@ impl<K: Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Found<'
     }
 }
 
-/// Takes a key out of a slot, to which so many bits lead, and of those below it.
+/// Takes a key out of a slot, to which so many bits lead, and of those below it; and counts it.
 #[track_caller]
 pub(super) fn take<'t, K, V, Q>(
     tx: &'t Transaction,
     (cell, bits): (CellOf<'t, Slot<K, V>>, u32),
-    hash: u64,
-    key: &Q,
+    (hash, key): (u64, &Q),
+    len: &TCounter,
     place: Place,
 ) -> Option<&'t V>
 where
@@ -443,7 +443,7 @@ where
     let slot = tx.read(cell, place);
     if let Kind::Branch(below) = slot.head() {
         let next = below.at(index(hash, bits, NODE_BITS));
-        let value = take(tx, (next, bits + NODE_BITS), hash, key, place)?;
+        let value = take(tx, (next, bits + NODE_BITS), (hash, key), len, place)?;
         if let Some(rest) = rest(tx, below, Kind::<K, V>::capacity(bits), place) {
             tx.write(cell, rest);
         }
@@ -453,6 +453,8 @@ where
     let at = position(slot, hash, key)?;
     let others = (0..entries.len() - 1).map(|n| entries[n + usize::from(n >= at)].clone());
     tx.write(cell, leaf(tags(slot).without(at), others));
+    // Before code of a user's runs, which may panic.
+    len.add(tx, -1);
     Some(&entries[at].1)
 }
 
@@ -502,16 +504,29 @@ struct Row<'v, K: Send + Sync + 'static, V: Send + Sync + 'static> {
 /// All entries, in the order of their hashes.
 pub(super) fn walk<'v, K: Send + Sync + 'static, V: Send + Sync + 'static>(
     view: &'v impl Read,
-    Root { table, before, .. }: &'v Root<K, V>,
+    root: &'v TVar<Root<K, V>>,
     place: Place,
 ) -> impl Iterator<Item = &'v (K, V)> {
-    let before = before.as_deref();
-    let all = Row { slots: &table.slots, at: 0, end: table.size(), before };
-    let (mut path, mut few) = (vec![all], [].iter());
+    let (mut state, mut bits) = (view.state(), 0);
+    let mut row_of = move |at: usize| {
+        let Root { table, before, .. } = view.read(root.kept(), place);
+        // None is left of those before in a root that has become smaller.
+        let more = table.bits.checked_sub(std::mem::replace(&mut bits, table.bits))?;
+        let (at, before) = (at << more, before.as_deref());
+        Some(Row { slots: &table.slots, at, end: table.size(), before })
+    };
+    let (mut path, mut few): (Vec<_>, _) = (row_of(0).into_iter().collect(), [].iter());
     std::iter::from_fn(move || {
         loop {
             if let Some(entry) = few.next() {
                 return Some(entry);
+            }
+            if let [all] = &path[..]
+                && view.state() != state
+            {
+                // The keys that follow may be in another table by now.
+                state = view.state();
+                path = row_of(all.at).into_iter().collect();
             }
             let row = path.last_mut()?;
             if row.at == row.end {

@@ -10,7 +10,7 @@
 use crate::{
     cell::{TVar, block::Cells, boxes::Kept, labels::Label, node::CellOf},
     collections::TCounter,
-    transaction::{Read, Transaction, view::sealed::Sealed},
+    transaction::{Read, Transaction, choice::Savepoint, view::sealed::Sealed},
 };
 use std::{borrow::Borrow, panic::Location, sync::Arc};
 
@@ -237,6 +237,8 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> Map<K, V> {
     ) where
         K: Clone,
     {
+        // All or nothing, also if the clone of a key panics.
+        let savepoint = Savepoint::begin(tx);
         while let Some((parent, at)) = path.pop() {
             tx.write(cell, node);
             let mut inner = tx.read(parent, place).inner().clone();
@@ -244,7 +246,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> Map<K, V> {
             inner.children.insert(at + 1, self.child(above.1));
             if inner.children.len() <= INNER {
                 tx.write(parent, Node::Inner(inner));
-                return;
+                return savepoint.keep();
             }
             // Keys that come in their order leave full nodes behind.
             let cut = if at + 2 > INNER { INNER - 1 } else { INNER.div_ceil(2) };
@@ -254,6 +256,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> Map<K, V> {
         let (separator, upper) = above;
         let children = vec![self.child(node), self.child(upper)];
         tx.write(cell, Node::Inner(Inner { separators: vec![separator], children }));
+        savepoint.keep();
     }
 
     /// Writes a node that lost something, and joins it with a neighbour if both are small; so the
@@ -270,6 +273,8 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> Map<K, V> {
         K: Clone,
         V: Clone,
     {
+        // As in `grow`.
+        let savepoint = Savepoint::begin(tx);
         while let Some((parent, at)) = path.pop() {
             let (len, most, fewest) = node.fill();
             let inner = tx.peek(parent).inner();
@@ -279,7 +284,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> Map<K, V> {
             let fit = both <= most - most / 4;
             if len >= fewest && (len >= most / 4 || !fit) {
                 tx.write(cell, node);
-                return;
+                return savepoint.keep();
             }
             let mut inner = tx.read(parent, place).inner().clone();
             let other_node = tx.read(other, place).clone();
@@ -308,6 +313,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> Map<K, V> {
             node = only;
         }
         tx.write(cell, node);
+        savepoint.keep();
     }
 
     /// Empties the leaves below a node: the covers of all keys.

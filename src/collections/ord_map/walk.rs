@@ -49,6 +49,8 @@ struct End<'v, K: Send + Sync + 'static, V: Send + Sync + 'static> {
     path: Vec<(&'v Inner<K, V>, usize)>,
     /// What is left of the leaf.
     leaf: slice::Iter<'v, (K, V)>,
+    /// What the view showed when the path was gone: see `Sealed::state`.
+    state: u64,
 }
 
 impl<'v, W, K, V, Q, R> Walk<'v, W, K, V, Q, R>
@@ -80,17 +82,18 @@ where
         self.view.read(cell, self.place).leaf().iter()
     }
 
-    /// Where the walk from the front begins.
-    fn at_start(&self) -> End<'v, K, V> {
+    /// The way to what begins here.
+    fn from(&self, start: Bound<&Q>) -> End<'v, K, V> {
         let (mut path, root) = (Vec::new(), self.map.root.kept());
-        let start = match self.range.start_bound() {
+        let state = self.view.state();
+        let start = match start {
             Bound::Unbounded => None,
             Bound::Included(start) => Some((start, false)),
             Bound::Excluded(start) => Some((start, true)),
         };
         let Some((start, excluded)) = start else {
             let leaf = self.descend(&mut path, root, |_| 0);
-            return End { path, leaf };
+            return End { path, leaf, state };
         };
         let leaf = self.descend(&mut path, root, |inner| inner.child_of(start));
         let before = match search(leaf.as_slice(), start) {
@@ -98,20 +101,21 @@ where
             Err(at) => at,
         };
         let leaf = leaf.as_slice()[before..].iter();
-        End { path, leaf }
+        End { path, leaf, state }
     }
 
-    /// Where the walk from the back begins.
-    fn at_end(&self) -> End<'v, K, V> {
+    /// The way to what ends here.
+    fn until(&self, end: Bound<&Q>) -> End<'v, K, V> {
         let (mut path, root) = (Vec::new(), self.map.root.kept());
-        let end = match self.range.end_bound() {
+        let state = self.view.state();
+        let end = match end {
             Bound::Unbounded => None,
             Bound::Included(end) => Some((end, true)),
             Bound::Excluded(end) => Some((end, false)),
         };
         let Some((end, included)) = end else {
             let leaf = self.descend(&mut path, root, |inner| inner.children.len() - 1);
-            return End { path, leaf };
+            return End { path, leaf, state };
         };
         let leaf = self.descend(&mut path, root, |inner| inner.child_of(end));
         let until = match search(leaf.as_slice(), end) {
@@ -119,7 +123,7 @@ where
             Err(at) => at,
         };
         let leaf = leaf.as_slice()[..until].iter();
-        End { path, leaf }
+        End { path, leaf, state }
     }
 
     /// The next key from the front, wherever the range ends; none if no node can have one in it.
@@ -133,8 +137,14 @@ where
                 end.path.pop();
                 continue;
             };
-            if !self.is_before_end(inner.separators[*up_to - 1].borrow()) {
+            let from = inner.separators[*up_to - 1].borrow();
+            if !self.is_before_end(from) {
                 return None;
+            }
+            if end.state != self.view.state() {
+                // What was to follow may have been joined with what was passed.
+                *end = self.from(Bound::Included(from));
+                continue;
             }
             *up_to += 1;
             end.leaf = self.descend(&mut end.path, child.cell(), |_| 0);
@@ -158,6 +168,10 @@ where
                 && until <= start
             {
                 return None;
+            }
+            if end.state != self.view.state() {
+                *end = self.until(Bound::Excluded(until));
+                continue;
             }
             *up_to -= 1;
             let child = inner.children[*up_to - 1].cell();
@@ -196,7 +210,7 @@ where
         if self.ended {
             return None;
         }
-        let mut front = self.front.take().unwrap_or_else(|| self.at_start());
+        let mut front = self.front.take().unwrap_or_else(|| self.from(self.range.start_bound()));
         let entry = self.forward(&mut front).filter(|(key, _)| {
             self.is_before_end((*key).borrow()) && self.passed[1].is_none_or(|back| *key < back)
         });
@@ -219,7 +233,7 @@ where
         if self.ended {
             return None;
         }
-        let mut back = self.back.take().unwrap_or_else(|| self.at_end());
+        let mut back = self.back.take().unwrap_or_else(|| self.until(self.range.end_bound()));
         let entry = self.backward(&mut back).filter(|(key, _)| {
             self.is_behind_start((*key).borrow()) && self.passed[0].is_none_or(|front| *key > front)
         });

@@ -1,6 +1,6 @@
 //! [`TMap`] against `HashMap`.
 
-use super::{Answer, Pair, program, runner, runs_beside};
+use super::{Answer, Pair, chance, program, runner, runs_beside};
 use proptest::prelude::*;
 use std::{
     collections::HashMap,
@@ -47,7 +47,7 @@ impl Hasher for MaskedHasher {
 /// Good hashes; few slots of the first level; only the last level; none at all.
 const MASKS: [u64; 4] = [u64::MAX, 0x3, 0xf000_0000_0000_0000, 0];
 /// The keys are below this.
-const KEYS: u16 = 24;
+const KEYS: u16 = 32;
 /// In programs under which a map grows, they are below this.
 const MANY_KEYS: u16 = 600;
 
@@ -502,4 +502,67 @@ fn a_large_map_is_made_from_pairs_and_emptied() {
     remove(2);
     check(&|_| false);
     assert_eq!(format!("{:?}", TMap::<u8, u8>::named("board")), "TMap { name: \"board\", .. }");
+}
+
+/// Keys that are there throughout are passed once, in whatever tables they are by then.
+#[test]
+fn a_walk_passes_what_stays_while_its_transaction_changes_the_rest() {
+    for seed in 0..60_u64 {
+        let map: TMap<u64, u64> = (0..500).map(|n| (n, n)).collect();
+        let next = chance(seed);
+        atomically(|tx| {
+            let stays = |key: u64| key.is_multiple_of(3);
+            let mut passed = Vec::new();
+            for (key, _) in map.iter(tx) {
+                passed.push(*key);
+                for _ in 0..next(60) {
+                    // More and more of them, so that the map grows, more than once.
+                    let other = next(10_000) * 3 + 1 + next(2);
+                    match next(5) {
+                        0 => map.remove(tx, &other),
+                        _ => map.insert(tx, other, 0),
+                    };
+                }
+            }
+            passed.retain(|key| stays(*key));
+            passed.sort_unstable();
+            assert_eq!(passed, (0..500).filter(|key| stays(*key)).collect::<Vec<_>>());
+        });
+    }
+}
+
+#[test]
+fn all_keys_can_be_removed_on_the_way() {
+    let map: TMap<u32, u32> = (0..3_000).map(|n| (n, n)).collect();
+    atomically(|tx| {
+        for (key, value) in map.iter(tx) {
+            assert_eq!(map.remove(tx, key), Some(value));
+        }
+    });
+    assert_eq!(snapshot(|s| (map.len(s), map.iter(s).count())), (0, 0));
+    atomically(|tx| {
+        map.insert(tx, 1, 1);
+        for _ in map.iter(tx) {
+            map.clear(tx);
+        }
+    });
+    assert_eq!(snapshot(|s| map.iter(s).count()), 0);
+}
+
+/// Two keys in one node, one of which is left alone there: it is cloned, and that panics.
+#[test]
+fn a_removal_that_panics_is_counted_if_it_was_made() {
+    #[derive(Debug)]
+    struct Fragile;
+    impl Clone for Fragile {
+        fn clone(&self) -> Self {
+            panic!("a clone that panics");
+        }
+    }
+    let map: TMap<u64, Fragile, ByNumber> = [(1, Fragile), (0x81, Fragile)].into_iter().collect();
+    atomically(|tx| {
+        let removed = catch_unwind(AssertUnwindSafe(|| map.remove(tx, &0x81).is_some()));
+        assert!(removed.is_err());
+    });
+    snapshot(|s| assert_eq!((map.len(s), map.iter(s).count()), (1, 1)));
 }

@@ -1,8 +1,9 @@
 //! [`TOrdMap`] against `BTreeMap`.
 
-use super::{Answer, Pair, program, runner, runs_beside};
+use super::{Answer, Pair, chance, program, runner, runs_beside};
 use proptest::prelude::*;
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     ops::Bound::{self, Excluded, Included, Unbounded},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -346,4 +347,112 @@ fn entries_of_an_ordered_map_are_dropped_once() {
     assert_eq!(format!("{map:?}"), "TOrdMap { name: \"tokens\", .. }");
     drop(map);
     super::eventually(|| Arc::strong_count(&token) == 1);
+}
+
+/// Keys that are there throughout are passed once, in their order, whatever the transaction itself
+/// removes and inserts meanwhile, and from whichever end.
+#[test]
+fn a_walk_passes_what_stays_while_its_transaction_changes_the_rest() {
+    for seed in 0..200_u64 {
+        let map: TOrdMap<u64, u64> = (0..400).map(|n| (n * 10, n)).collect();
+        let next = chance(seed);
+        let (backwards, from, to) = (next(2) == 1, next(1_000), 3_000 + next(2_000));
+        atomically(|tx| {
+            // Every third key stays.
+            let stays = |key: u64| key.is_multiple_of(30);
+            let (mut passed, mut walk) = (Vec::new(), map.range(tx, from..to));
+            while let Some((key, _)) = if backwards { walk.next_back() } else { walk.next() } {
+                passed.push(*key);
+                for _ in 0..next(12) {
+                    let other = next(400) * 10 + next(2);
+                    if !stays(other) {
+                        match next(2) {
+                            0 => map.remove(tx, &other),
+                            _ => map.insert(tx, other, 0),
+                        };
+                    }
+                }
+            }
+            if backwards {
+                passed.reverse();
+            }
+            assert!(passed.is_sorted_by(|a, b| a < b), "seed {seed}: {passed:?}");
+            passed.retain(|key| stays(*key));
+            let all: Vec<u64> = (0..4_000).filter(|key| stays(*key)).collect();
+            let all: Vec<u64> = all.into_iter().filter(|key| (from..to).contains(key)).collect();
+            assert_eq!(passed, all, "seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn all_keys_can_be_removed_on_the_way() {
+    for backwards in [false, true] {
+        let map: TOrdMap<u32, u32> = (0..500).map(|n| (n, n)).collect();
+        atomically(|tx| {
+            let mut keys = map.keys(tx);
+            while let Some(key) = if backwards { keys.next_back() } else { keys.next() } {
+                assert_eq!(map.remove(tx, key), Some(key));
+            }
+        });
+        assert_eq!(snapshot(|s| (map.len(s), map.iter(s).count())), (0, 0));
+    }
+}
+
+thread_local! {
+    /// How many clones of a [`Fragile`] go well.
+    static CLONES: Cell<u32> = const { Cell::new(u32::MAX) };
+}
+
+/// A key whose clones panic when they have been made often enough.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Fragile(u32);
+
+impl Clone for Fragile {
+    fn clone(&self) -> Self {
+        let left = CLONES.get();
+        assert!(left != 0, "a clone that panics");
+        CLONES.set(left - 1);
+        Self(self.0)
+    }
+}
+
+/// Wherever it happens, the rest of the transaction finds the map as it was before that call.
+#[test]
+fn a_clone_that_panics_changes_nothing_of_the_tree() {
+    // So many that inner nodes are split and joined too.
+    let full = || (0..700).map(|n| (Fragile(2 * n), n)).collect::<TOrdMap<_, _>>();
+    let mut panicked = 0;
+    for change in 0..2 {
+        for clones in (7..50).step_by(4) {
+            let map = full();
+            let (model, in_vain) = atomically(|tx| {
+                let mut model: BTreeMap<u32, u32> = (0..700).map(|n| (2 * n, n)).collect();
+                let mut in_vain = 0;
+                for n in 0..700 {
+                    let key = if change == 0 { 2 * n + 1 } else { 2 * n };
+                    CLONES.set(clones);
+                    let done = catch_unwind(AssertUnwindSafe(|| match change {
+                        0 => map.insert(tx, Fragile(key), n).is_none(),
+                        _ => map.remove(tx, &Fragile(key)).is_some(),
+                    }));
+                    CLONES.set(u32::MAX);
+                    match (done, change) {
+                        (Ok(done), 0) => assert!(done && model.insert(key, n).is_none()),
+                        (Ok(done), _) => assert!(done && model.remove(&key).is_some()),
+                        (Err(_), _) => in_vain += 1,
+                    }
+                }
+                (model, in_vain)
+            });
+            panicked += in_vain;
+            snapshot(|s| {
+                let all: Vec<_> = map.iter(s).map(|(key, n)| (key.0, *n)).collect();
+                assert_eq!(all, model.clone().into_iter().collect::<Vec<_>>());
+                assert_eq!(map.len(s), model.len());
+                assert!(model.iter().all(|(key, n)| map.get(s, &Fragile(*key)) == Some(n)));
+            });
+        }
+    }
+    assert!(panicked > 1_000, "{panicked}");
 }
