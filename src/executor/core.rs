@@ -54,9 +54,9 @@ const MAX_READY: usize = 64;
 #[cfg(txloop_check)]
 const MAX_READY: usize = 2;
 /// How many members of a series a worker takes at once.
-#[cfg(not(any(shuttle, txloop_check)))]
+#[cfg(not(shuttle))]
 pub(crate) const MEMBERS: usize = 32;
-#[cfg(any(shuttle, txloop_check))]
+#[cfg(shuttle)]
 pub(crate) const MEMBERS: usize = 2;
 /// How long a worker waits between two looks at a full READY list.
 const READY_PAUSE: Duration = Duration::from_micros(20);
