@@ -510,7 +510,7 @@ impl Writes {
 
     fn undo_to(&mut self, mark: WriteMark) {
         self.savepoints -= 1;
-        self.undos += 1;
+        self.undos = self.undos.wrapping_add(1);
         while self.replaced.len() > mark.replaced {
             match self.replaced.pop() {
                 Some(Replaced::Entry(at, old)) => {

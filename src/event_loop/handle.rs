@@ -72,6 +72,7 @@ impl Mailbox {
         while let Some(message) = self.messages.pop() {
             deferred::drop_later(message);
         }
+        deferred::rouse_for_pending();
     }
 
     /// A fresh name for a timer.

@@ -183,11 +183,7 @@ impl Loop {
 
     /// Cancels a timer, unless it has run.
     pub fn cancel(&mut self, timer: TimerId) {
-        self.cancel_timer(timer);
-    }
-
-    /// What its callback captured is dropped where a destructor does no harm.
-    fn cancel_timer(&mut self, timer: TimerId) {
+        // What it captured is dropped where a destructor does no harm.
         if let Some(callback) = self.timers.cancel(timer) {
             deferred::drop_later(callback);
         }
@@ -279,7 +275,7 @@ impl Loop {
             match message {
                 Message::Callback(callback) => self.push_callback(callback),
                 Message::Timer(at_ns, id, callback) => self.timers.add(at_ns, id, callback),
-                Message::Cancel(id) => self.cancel_timer(id),
+                Message::Cancel(id) => self.cancel(id),
                 Message::Stop => self.start_drain(now),
             }
         }
@@ -328,7 +324,7 @@ impl Loop {
         }
         self.runner.let_go();
         // A turn may be the last one for long.
-        self.runner.rest();
+        self.runner.forget();
         if handed {
             // One is enough: a worker that finds more than it can run wakes the next.
             core.wake_one();

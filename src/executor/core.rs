@@ -485,9 +485,10 @@ impl Core {
         self.spares.pop().unwrap_or_else(|| Spare::seeded(self.seed))
     }
 
-    pub(crate) fn return_spare(&self, spare: Spare) {
+    pub(crate) fn return_spare(&self, mut spare: Spare) {
+        spare.empty();
         // A full pool gives the slot back.
-        let _ = self.spares.push(spare.emptied());
+        let _ = self.spares.push(spare);
     }
 
     /// A task that was a member of the series with this first ticket.

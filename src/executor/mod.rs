@@ -16,6 +16,7 @@ mod holding;
 pub(crate) mod job;
 mod lane;
 mod ledger;
+mod members;
 pub(crate) mod runner;
 pub(crate) mod schedule;
 mod series;

@@ -6,7 +6,6 @@ use super::{
     job::{Ended, How, Kind, Task, Verdict},
     lane::Laned,
     schedule::{Class, Next, Untimed},
-    series::Series,
     transact::Panicked,
 };
 use crate::cell::deferred;
@@ -19,12 +18,11 @@ use crate::transaction::{
     sink,
     view::Mode,
 };
-use std::ops::Range;
 
 /// An attempt that waits for others to be committed with waits no longer.
 const GATHER_NS: u64 = 20_000;
 /// How many attempts wait for the baton at most before they are made READY.
-const GATHER: usize = 32;
+pub(super) const GATHER: usize = 32;
 /// The same for handlers that are not gathered.
 const PATIENCE: usize = 4;
 /// How long a worker stays in the serial lane while other work waits.
@@ -39,7 +37,7 @@ pub(crate) struct Runner {
     pub(super) hold: Option<(Hold, u64)>,
     /// Attempts of cheap handlers that hardly ever fail, to be committed together.
     #[expect(clippy::vec_box, reason = "they go on in the same boxes")]
-    gathered: Vec<Box<Task>>,
+    pub(super) gathered: Vec<Box<Task>>,
     /// In arrival order: tickets of cheap handlers whose turn has not come, to be put into the ring
     /// together.
     pub(super) arrived: Group,
@@ -53,11 +51,11 @@ pub(crate) struct Runner {
     pub(super) in_lane: bool,
     /// Failed tasks to be run again, before anything else.
     #[expect(clippy::vec_box, reason = "they go on in the same boxes")]
-    again: Vec<Box<Task>>,
+    pub(super) again: Vec<Box<Task>>,
     /// Tasks of the present series that have ended, and its first ticket.
     #[expect(clippy::vec_box, reason = "they are used again in the same boxes")]
     pub(super) pool: Vec<Box<Task>>,
-    present: u64,
+    pub(super) present: u64,
     cheap_run: u32,
     untimed: Untimed,
 }
@@ -229,53 +227,6 @@ impl Runner {
         }
     }
 
-    /// Runs members of a series, each with a task of this thread.
-    pub(super) fn members(
-        &mut self,
-        series: &Arc<dyn Series>,
-        members: Range<usize>,
-        mut now: u64,
-    ) {
-        if self.present != series.ticket(0) {
-            self.give_up_members();
-            self.present = series.ticket(0);
-        }
-        for member in members {
-            let kept = self.pool.pop().or_else(|| self.core.take_member(self.present));
-            let mut task = kept.unwrap_or_else(|| {
-                let job = Arc::clone(series).job();
-                let mut task = self.core.task(job, series.now_ns());
-                task.series = series.ticket(0);
-                task
-            });
-            task.assign(member, series.ticket(member));
-            now = self.run(task, now);
-            while let Some(task) = self.again.pop() {
-                now = self.run(task, now_ns());
-            }
-        }
-        if !series.has_more() || self.gathered.len() >= GATHER || Hold::is_free() {
-            self.commit_gathered();
-        }
-        self.put_arrived();
-        while let Some(task) = self.again.pop() {
-            self.run(task, now_ns());
-        }
-        if !series.has_more() {
-            self.give_up_members();
-        }
-    }
-
-    /// Gives up the tasks of the present series, here and where all threads find them. They may be
-    /// the last that have what its closures captured, whose destructors must not find the baton
-    /// taken by this very thread.
-    fn give_up_members(&mut self) {
-        self.let_go_hold();
-        self.pool.drain(..).for_each(contained_drop);
-        self.core.give_up_members();
-        self.present = 0;
-    }
-
     pub(super) fn spare(&mut self) -> Spare {
         self.spares.pop().unwrap_or_else(|| self.core.take_spare())
     }
@@ -288,13 +239,18 @@ impl Runner {
         }
     }
 
-    /// Before a sleep: gives back all slots but one, since every scan looks at each slot in use;
-    /// and all that handlers captured, also of series whose last members others may have taken
-    /// meanwhile.
+    /// Before a sleep: gives back all slots but one, since every scan looks at each slot in use.
     pub(crate) fn rest(&mut self) {
-        let kept = self.spares.pop();
-        self.spares.drain(..).for_each(contained_drop);
-        self.spares.extend(kept.map(Spare::emptied));
+        if self.spares.len() > 1 {
+            self.spares.drain(1..).for_each(contained_drop);
+        }
+        self.forget();
+    }
+
+    /// Where nothing may follow for long: gives up all that handlers captured, also of series whose
+    /// last members others may have taken meanwhile.
+    pub(crate) fn forget(&mut self) {
+        self.spares.iter_mut().for_each(Spare::empty);
         self.give_up_members();
     }
 
@@ -511,20 +467,6 @@ impl Runner {
         self.gathered = gathered;
     }
 
-    /// Whether a task that has ended can become another member of the present series.
-    pub(super) fn reuses(&self, task: &Task) -> bool {
-        task.is_member() && task.series == self.present && !sink::is_active()
-    }
-
-    /// Keeps such a task, or gives it back if there are enough.
-    pub(super) fn keep_member(&mut self, task: Box<Task>) -> Option<Box<Task>> {
-        if self.pool.len() < MEMBERS {
-            self.pool.push(task);
-            return None;
-        }
-        self.core.keep_member(task)
-    }
-
     /// Lets go of a baton that was kept, and of attempts that were gathered.
     pub(crate) fn let_go(&mut self) {
         self.let_go_hold();
@@ -532,7 +474,7 @@ impl Runner {
         self.put_arrived();
     }
 
-    fn let_go_hold(&mut self) {
+    pub(super) fn let_go_hold(&mut self) {
         if let Some((hold, _)) = self.hold.take() {
             hold.end();
         }

@@ -106,9 +106,9 @@ impl Spare {
     }
 
     /// To be kept where nobody may come for it: with nothing of a user's left in it.
-    pub(crate) fn emptied(mut self) -> Self {
+    pub(crate) fn empty(&mut self) {
         self.reset();
-        self.tied(None, None)
+        (self.logs.cancel, self.logs.home) = (None, None);
     }
 
     /// The slot alone, for a snapshot.

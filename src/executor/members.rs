@@ -1,0 +1,79 @@
+//! Members of series: each is run with a task that was another one's before, as long as the series
+//! has some left.
+
+use super::{
+    core::{MEMBERS, contained_drop},
+    job::Task,
+    runner::{GATHER, Runner},
+    series::Series,
+};
+use crate::sync::{Arc, now_ns};
+use crate::transaction::{commit::Hold, sink};
+use std::ops::Range;
+
+impl Runner {
+    /// Runs members of a series, each with a task of this thread.
+    pub(super) fn members(
+        &mut self,
+        series: &Arc<dyn Series>,
+        members: Range<usize>,
+        mut now: u64,
+    ) {
+        if self.present != series.ticket(0) {
+            self.give_up_members();
+            self.present = series.ticket(0);
+        }
+        for member in members {
+            let kept = self.pool.pop().or_else(|| self.core.take_member(self.present));
+            let mut task = kept.unwrap_or_else(|| {
+                let job = Arc::clone(series).job();
+                let mut task = self.core.task(job, series.now_ns());
+                task.series = series.ticket(0);
+                task
+            });
+            task.assign(member, series.ticket(member));
+            now = self.run(task, now);
+            while let Some(task) = self.again.pop() {
+                now = self.run(task, now_ns());
+            }
+        }
+        if !series.has_more() || self.gathered.len() >= GATHER || Hold::is_free() {
+            self.commit_gathered();
+        }
+        self.put_arrived();
+        while let Some(task) = self.again.pop() {
+            self.run(task, now_ns());
+        }
+        if !series.has_more() {
+            self.give_up_members();
+        }
+    }
+
+    /// Gives up the tasks of the present series, here and where all threads find them. They may be
+    /// the last that have what its closures captured, whose destructors must not find the baton
+    /// taken by this very thread.
+    pub(super) fn give_up_members(&mut self) {
+        if self.present == 0 {
+            // Whoever keeps one has a series.
+            return;
+        }
+        self.let_go_hold();
+        self.pool.drain(..).for_each(contained_drop);
+        self.core.give_up_members();
+        self.present = 0;
+    }
+
+    /// Whether a task that has ended can become another member of the present series.
+    pub(super) fn reuses(&self, task: &Task) -> bool {
+        task.is_member() && task.series == self.present && !sink::is_active()
+    }
+
+    /// Keeps such a task, or gives it back if there are enough.
+    pub(super) fn keep_member(&mut self, task: Box<Task>) -> Option<Box<Task>> {
+        if self.pool.len() < MEMBERS {
+            self.pool.push(task);
+            return None;
+        }
+        self.core.keep_member(task)
+    }
+}
