@@ -25,7 +25,7 @@ use crate::cell::deferred;
 use crate::error::{Error, Result};
 use crate::executor::{
     Executor,
-    job::{Handled, Job},
+    job::{Handled, Job, Kind},
     runner::Runner,
     schedule::{Class, INLINE_NS},
 };
@@ -304,10 +304,12 @@ impl Loop {
             }
             let Some(job) = self.batch.pop_front() else { break };
             let handled = job.handled();
+            // While somebody holds the baton for long, what would wait for it is for the workers.
+            let takes = job.kind() == Kind::Read || core.ready.has_room();
             let cheap = handled.cost().class() == Class::Cheap && !handled.heat.in_lane(now);
             let Some(job) = core.refuse_if_full(job) else { continue };
             let task = core.accept(job, *arrived_ns.get_or_insert_with(wall_ns));
-            let here = inline_only || cheap && now - began < INLINE_NS;
+            let here = inline_only || cheap && takes && now - began < INLINE_NS;
             match core.admit_here(task) {
                 // In arrival order it is queued: those that came before it go first.
                 None => handed = true,

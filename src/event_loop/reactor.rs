@@ -29,8 +29,8 @@ pub(crate) enum Ready {
     /// Connections to accept.
     Listener,
     /// A connection, by the token it was registered under. `closed`: the peer will send no more, so
-    /// that no event will come after this one.
-    Stream { token: usize, readable: bool, writable: bool, closed: bool },
+    /// that no event will come after this one. `broken`: nothing can be sent or received any more.
+    Stream { token: usize, readable: bool, writable: bool, closed: bool, broken: bool },
     /// A signal to stop.
     Signal,
 }
@@ -145,9 +145,10 @@ impl Reactor {
                 LISTENER => ready.push(Ready::Listener),
                 Token(token) => ready.push(Ready::Stream {
                     token,
-                    readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                    readable: event.is_readable() || event.is_read_closed(),
                     writable: event.is_writable(),
-                    closed: event.is_read_closed() || event.is_error(),
+                    closed: event.is_read_closed(),
+                    broken: event.is_error(),
                 }),
             }
         }

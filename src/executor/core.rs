@@ -23,6 +23,7 @@ use super::{
     job::{Ended, How, Job, Kind, Task},
     lane::{Lane, Laned},
     ledger::Ledger,
+    ready::{MAX_READY, Ready},
     schedule::{self, Class, Next},
     series::Series,
     sleepers::Sleepers,
@@ -45,21 +46,13 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::OnceLock,
-    time::Duration,
 };
 
-/// The most attempts of one executor that are finished and not committed.
-#[cfg(not(txloop_check))]
-const MAX_READY: usize = 64;
-#[cfg(txloop_check)]
-const MAX_READY: usize = 2;
 /// How many members of a series a worker takes at once.
 #[cfg(not(shuttle))]
 pub(crate) const MEMBERS: usize = 32;
 #[cfg(shuttle)]
 pub(crate) const MEMBERS: usize = 2;
-/// How long a worker waits between two looks at a full READY list.
-const READY_PAUSE: Duration = Duration::from_micros(20);
 
 /// When new work is refused.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +92,7 @@ pub(crate) struct Core {
     members: ArrayQueue<Box<Task>>,
     tickets: AtomicU64,
     outstanding: CachePadded<AtomicUsize>,
-    ready: CachePadded<AtomicUsize>,
+    pub(crate) ready: Ready,
     parked: AtomicUsize,
     /// Of the jobs that have not been dropped.
     input_bytes: CachePadded<AtomicUsize>,
@@ -164,7 +157,7 @@ impl Core {
             members: ArrayQueue::new(MAX_READY),
             tickets: AtomicU64::new(0),
             outstanding: CachePadded::new(AtomicUsize::new(0)),
-            ready: CachePadded::new(AtomicUsize::new(0)),
+            ready: Ready::default(),
             parked: AtomicUsize::new(0),
             input_bytes: CachePadded::new(AtomicUsize::new(0)),
             sleepers,
@@ -510,22 +503,6 @@ impl Core {
     pub(crate) fn give_up_members(&self) {
         while let Some(task) = self.members.pop() {
             contained_drop(task);
-        }
-    }
-
-    /// Counts an attempt that becomes READY. Waits while [`MAX_READY`] are: the holder takes them.
-    pub(crate) fn ready_joins(&self, task: &mut Task) {
-        while self.ready.load(Ordering::Relaxed) >= MAX_READY {
-            // Somebody holds the baton, possibly for as long as a handler that runs alone.
-            crate::sync::thread::sleep(READY_PAUSE);
-        }
-        task.is_ready = true;
-        self.ready.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn ready_left(&self, task: &mut Task) {
-        if std::mem::take(&mut task.is_ready) {
-            self.ready.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -225,13 +225,13 @@ impl Finish for Task {
     fn finish(mut self: Box<Self>, spare: Spare, outcome: Outcome) {
         let core = Arc::clone(&self.core);
         core.return_spare(spare);
-        core.ready_left(&mut self);
+        core.ready.left(&mut self);
         self.decided(outcome);
     }
 
     fn parks(&mut self, id: ParkedId) -> bool {
         let core = Arc::clone(&self.core);
-        core.ready_left(self);
+        core.ready.left(self);
         core.parks();
         !self.job.cancel().is_some_and(|cancel| cancel.parks(id))
     }

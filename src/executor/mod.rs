@@ -17,6 +17,7 @@ pub(crate) mod job;
 mod lane;
 mod ledger;
 mod members;
+mod ready;
 pub(crate) mod runner;
 pub(crate) mod schedule;
 mod series;
@@ -154,6 +155,11 @@ impl ExecutorBuilder {
     pub fn log(mut self, file: impl Into<PathBuf>) -> Self {
         self.log = Some(file.into());
         self
+    }
+
+    /// What was said with [`ExecutorBuilder::look_twice`].
+    pub(crate) fn looks_twice(&self) -> Option<bool> {
+        self.look_twice
     }
 
     /// Whether transactions take effect in the order of arrival.

@@ -323,7 +323,7 @@ impl Runner {
     /// Submits an attempt whose reads are to be validated by whoever has the baton.
     fn park(&mut self, mut task: Box<Task>, attempt: Attempt, wish: Wish) {
         self.let_go();
-        self.core.ready_joins(&mut task);
+        self.core.ready.joins(&mut task, self.index < self.core.workers());
         commit::submit(attempt, wish, task);
     }
 
@@ -426,9 +426,10 @@ impl Runner {
 
     fn submit_gathered(&mut self) {
         debug_assert!(self.hold.is_none(), "would wait for itself");
+        let waits = self.index < self.core.workers();
         for mut task in self.gathered.drain(..) {
             if let Some(attempt) = task.attempt.take() {
-                self.core.ready_joins(&mut task);
+                self.core.ready.joins(&mut task, waits);
                 commit::submit(attempt, Wish::Commit, task);
             }
         }

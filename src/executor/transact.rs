@@ -175,8 +175,9 @@ impl<R> Transact<R> {
         }
     }
 
-    /// Takes the transaction back if it has not committed: queued or parked it ends at once, and
-    /// running at its next read. Its answer is then [`Failure::Cancelled`].
+    /// Takes the transaction back if it has not committed: parked it ends at once, queued when a
+    /// worker comes to it, and running for long at its next read. Its answer is then
+    /// [`Failure::Cancelled`].
     pub fn cancel(&self) {
         self.cancel.cancel(Why::Cancelled);
     }

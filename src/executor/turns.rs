@@ -162,7 +162,12 @@ impl Runner {
             self.keep(attempt.end());
             attempt = self.begin(&mut task);
         }
-        self.view(task, attempt);
+        if task.taken_back().is_some() {
+            self.keep(attempt.discard());
+            task.take_back();
+        } else {
+            self.view(task, attempt);
+        }
         if self.arrival().view_ended() {
             self.serve();
         }

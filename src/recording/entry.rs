@@ -9,6 +9,9 @@ use bytes::Bytes;
 
 /// Of a longer answer so many bytes are kept, beside its length and its checksum.
 pub(crate) const KEPT_BYTES: usize = 4096;
+/// A longer answer is cut where it is recorded, and not by the writer: that costs what copying it
+/// for its client costs.
+const LONG_BYTES: usize = 64 * 1024;
 /// What an entry is taken to occupy in memory beside its bytes.
 const ENTRY_BYTES: usize = 128;
 
@@ -67,7 +70,8 @@ impl Answer {
         if self.whole.is_none() && self.body.len() > KEPT_BYTES {
             let (length, crc32) = (self.body.len() as u64, crc32fast::hash(&self.body));
             self.whole = Some(Whole { length, crc32 });
-            self.body.truncate(KEPT_BYTES);
+            // A copy: a part of it would keep the whole.
+            self.body = Bytes::copy_from_slice(&self.body[..KEPT_BYTES]);
         }
         self
     }
@@ -125,6 +129,16 @@ impl Entry {
                 }
                 _ => 0,
             }
+    }
+
+    /// The same without the rest of a long answer, which would fill the memory for what waits.
+    pub(super) fn cut_if_long(self) -> Self {
+        match self {
+            Self::Answer { ticket, version, waited, answer } if answer.body.len() > LONG_BYTES => {
+                Self::Answer { ticket, version, waited, answer: answer.cut() }
+            }
+            short => short,
+        }
     }
 
     /// Appends the entry.

@@ -70,6 +70,7 @@ impl Shared {
     /// Queues an entry, or forgets it and everything after it if too much waits. Runs no user code
     /// and waits for no disk.
     pub(super) fn push(&self, entry: Entry) {
+        let entry = entry.cut_if_long();
         let size = entry.size();
         let mut pending = self.pending.lock();
         if pending.closed.is_some() {

@@ -239,6 +239,25 @@ fn a_slow_disk_stops_the_recording_where_it_was() {
 }
 
 #[test]
+fn an_answer_longer_than_the_queue_is_cut_before_it() {
+    let (mut writer, shared, disk) = writer(usize::MAX, u64::MAX);
+    let body = Bytes::from(vec![b'x'; PENDING_BYTES + 1]);
+    let whole = Whole { length: body.len() as u64, crc32: crc32fast::hash(&body) };
+    for ticket in 1..=3 {
+        let answer = Answer { status: 200, headers: Vec::new(), body: body.clone(), whole: None };
+        shared.push(Entry::Answer { ticket, version: ticket, waited: false, answer });
+    }
+    assert!(body.is_unique(), "nothing of it is kept");
+    assert_eq!((writer.round(), shared.stopped()), (Round::Wrote, None));
+    let (written, _) = read(&disk.0.lock().0).expect("a recording");
+    assert_eq!(written.len(), 3);
+    for entry in written {
+        let Entry::Answer { answer, .. } = entry else { panic!("{entry:?}") };
+        assert_eq!((answer.body.len(), answer.whole), (KEPT_BYTES, Some(whole)));
+    }
+}
+
+#[test]
 fn a_file_that_is_full_says_so() {
     let (mut writer, shared, disk) = writer(usize::MAX, 200_000);
     let mut round = Round::Wrote;

@@ -60,14 +60,17 @@ impl Cancel {
     }
 
     /// Nobody will hear the answer: the task is not parked any more, nor will it be, but if it runs
-    /// it may end. Runs no user code.
+    /// it may end. It can still be taken back. Runs no user code.
     pub(crate) fn unheard(&self) {
         self.set(UNHEARD);
     }
 
     fn set(&self, state: u32) {
-        // Relaxed, here and below: ordered by the fences, and the first reason counts.
-        let _ = self.state.compare_exchange(NOT, state, Ordering::Relaxed, Ordering::Relaxed);
+        // Relaxed, here and below: ordered by the fences. The first reason counts, but nobody takes
+        // back what is only unheard.
+        let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
+            (old == NOT || old == UNHEARD && state != UNHEARD).then_some(state)
+        });
         point!(Park);
         fence(Ordering::SeqCst);
         let parked = self.parked.load(Ordering::Relaxed);

@@ -143,9 +143,10 @@ impl App {
     }
 
     /// How long a request may take until its handler has committed, waiting in queues and in
-    /// `retry` included; without a limit by default. After it the handler is taken back, at its
-    /// next read if it has run for long, and the answer is 503. A handler that commits first is
-    /// answered.
+    /// `retry` included; without a limit by default. After it the handler is taken back, and the
+    /// answer is 503: at once if it waits in `retry`, when a worker comes to it if it is queued, at
+    /// its next read if it has run for long. A handler that commits first is answered. Looked at 16
+    /// times in the limit, at most once in a millisecond.
     pub fn deadline(mut self, limit: std::time::Duration) -> Self {
         self.settings.deadline_ns = u64::try_from(limit.as_nanos()).ok();
         self
@@ -214,7 +215,7 @@ impl App {
     pub fn replay(self, file: impl Into<PathBuf>) -> Result<Replay> {
         match self.mistake {
             Some(mistake) => Err(mistake),
-            None => Replay::open(self.router, file.into()),
+            None => Replay::open(self.router, self.executor.looks_twice(), file.into()),
         }
     }
 

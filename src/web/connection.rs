@@ -67,7 +67,12 @@ pub(super) struct Connection {
     pub(super) queued: bool,
     /// Of the request under way.
     pub(super) cancel: Arc<Cancel>,
+    /// The peer has said that it sends no more; not all that it sent need have been read.
+    peer_leaves: bool,
+    /// All that it sent was read.
     peer_closed: bool,
+    /// Noted among those whose reading waits.
+    pub(super) stalled: bool,
     /// The input holds no whole request.
     starved: bool,
     /// No request is taken any more; closed when all is sent.
@@ -91,7 +96,9 @@ impl Connection {
             in_flight: None,
             queued: false,
             cancel: Arc::new(Cancel::new()),
+            peer_leaves: false,
             peer_closed: false,
+            stalled: false,
             starved: true,
             closing: false,
             lingering: false,
@@ -100,13 +107,20 @@ impl Connection {
         }
     }
 
-    /// Reads what is there, to the end of the stream if the peer has closed.
-    pub(super) fn read(&mut self, reactor: &mut Reactor, closed: bool, now_ns: u64) -> ReadEnd {
+    /// The peer sends no more: nobody waits for it in `retry` from now on, whatever of its input is
+    /// still to be read.
+    pub(super) fn peer_leaves(&mut self) {
+        self.peer_leaves = true;
+        self.cancel.unheard();
+    }
+
+    /// Reads what is there, to the end of the stream if the peer sends no more.
+    pub(super) fn read(&mut self, reactor: &mut Reactor, now_ns: u64) -> ReadEnd {
         let before = self.input.len();
         if self.stage() == Stage::Idle {
             self.touch(now_ns);
         }
-        let end = reactor.read(&mut self.stream, &mut self.input, closed);
+        let end = reactor.read(&mut self.stream, &mut self.input, self.peer_leaves);
         self.starved &= self.input.len() == before;
         self.received += (self.input.len() - before) as u64;
         if self.closing {
@@ -114,16 +128,16 @@ impl Connection {
         }
         if end == ReadEnd::Closed {
             self.peer_closed = true;
-            self.cancel.unheard();
+            self.peer_leaves();
         }
         end
     }
 
     /// By what the next request can be taken back. A peer that has closed its side may still read
-    /// an answer that comes at once, but is not waited for.
-    pub(super) fn next_cancel(&self) -> Arc<Cancel> {
+    /// an answer that comes at once, but is not waited for; nor is anybody while the server ends.
+    pub(super) fn next_cancel(&self, server_ends: bool) -> Arc<Cancel> {
         self.cancel.renew();
-        if self.peer_closed {
+        if self.peer_leaves || server_ends {
             self.cancel.unheard();
         }
         Arc::clone(&self.cancel)
@@ -203,7 +217,8 @@ impl Connection {
                     self.since_ns = now_ns;
                 }
                 None => {
-                    if self.sent > OUT_BYTES {
+                    // Not for each piece of a long answer: each time the rest is moved.
+                    if self.sent > OUT_BYTES.max(self.out.len() / 2) {
                         self.out.drain(..self.sent);
                         self.sent = 0;
                     }

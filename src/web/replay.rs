@@ -39,6 +39,8 @@ pub struct Replay {
     header: Header,
     survey: Survey,
     threads: usize,
+    /// What was said with [`App::look_twice`](crate::App::look_twice).
+    look_twice: Option<bool>,
     until: u64,
     effects: bool,
     on_ticket: Option<OnTicket>,
@@ -108,7 +110,7 @@ pub struct Difference {
 
 impl Replay {
     /// Reads the recording once, to see what it holds.
-    pub(super) fn open(router: Router, path: PathBuf) -> Result<Self> {
+    pub(super) fn open(router: Router, look_twice: Option<bool>, path: PathBuf) -> Result<Self> {
         let mut reader = Reader::open_file(&path)?;
         let (mut survey, mut versions) = (Survey::default(), Vec::new());
         while let Some(entry) = reader.next()? {
@@ -127,7 +129,18 @@ impl Replay {
         let header = reader.header().clone();
         let (threads, until, effects) = (1, u64::MAX, false);
         let (on_ticket, foreign) = (None, None);
-        Ok(Self { router, path, header, survey, threads, until, effects, on_ticket, foreign })
+        Ok(Self {
+            router,
+            path,
+            header,
+            survey,
+            threads,
+            look_twice,
+            until,
+            effects,
+            on_ticket,
+            foreign,
+        })
     }
 
     /// The program that wrote the recording, as it called itself: see
@@ -195,11 +208,12 @@ impl Replay {
     /// # Panics
     /// If `on_ticket` or `foreign` do.
     pub fn run(self) -> Result<Replayed> {
-        let executor = Executor::builder()
-            .threads(self.threads)
-            .order(Order::Arrival)
-            .seed(self.header.seed)
-            .build()?;
+        let builder =
+            Executor::builder().threads(self.threads).order(Order::Arrival).seed(self.header.seed);
+        let executor = match self.look_twice {
+            Some(on) => builder.look_twice(on).build()?,
+            None => builder.build()?,
+        };
         let reader = Reader::open_file(&self.path)?;
         let rerun = Rerun::new(executor, self.effects);
         let (unknown_commits, incomplete) = (self.survey.unknown_commits, self.survey.note.clone());
@@ -214,7 +228,7 @@ fn missing(mut versions: Vec<u64>) -> u64 {
     versions.sort_unstable();
     versions.dedup();
     match (versions.first(), versions.last()) {
-        (Some(first), Some(last)) => last - first + 1 - versions.len() as u64,
+        (Some(first), Some(last)) => last - first - (versions.len() as u64 - 1),
         _ => 0,
     }
 }

@@ -43,6 +43,8 @@ const ACCEPT_AT_ONCE: usize = 128;
 const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 /// How often the timeouts of connections are looked at.
 const SWEEP_NS: u64 = 1_000_000_000;
+/// The least time between two looks for requests that are past their deadline.
+const LATE_NS: u64 = 1_000_000;
 
 /// How an application is served.
 #[derive(Debug)]
@@ -59,6 +61,13 @@ pub(super) struct Settings {
     pub(super) record_limit: u64,
     /// What the recording says about the program.
     pub(super) program: Option<String>,
+}
+
+impl Settings {
+    /// How often to look for requests that are past the deadline, if there is one.
+    fn late_after_ns(&self) -> Option<u64> {
+        self.deadline_ns.map(|ns| (ns / 16).clamp(LATE_NS, SWEEP_NS))
+    }
 }
 
 impl Default for Settings {
@@ -105,7 +114,7 @@ pub(super) struct Connections {
     /// Connections that have more to read than one turn gave them.
     unread: Vec<usize>,
     /// Connections whose reading waits until a request has been answered.
-    stalled: Vec<(usize, bool)>,
+    stalled: Vec<usize>,
     /// Connections with requests in their input that wait for nothing but their turn.
     held_back: Vec<usize>,
     /// More may wait to be accepted: not before this time.
@@ -172,13 +181,15 @@ impl Connections {
         self.accept_at = Some(turn.now_ns);
     }
 
-    fn readable(&mut self, key: usize, closed: bool, turn: &mut Turn<'_>) {
+    fn readable(&mut self, key: usize, turn: &mut Turn<'_>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.is_full() {
-            self.stalled.push((key, closed));
+            if !std::mem::replace(&mut connection.stalled, true) {
+                self.stalled.push(key);
+            }
             return;
         }
-        match connection.read(turn.reactor, closed, turn.now_ns) {
+        match connection.read(turn.reactor, turn.now_ns) {
             ReadEnd::Empty | ReadEnd::Closed => {}
             ReadEnd::More => self.unread.push(key),
             ReadEnd::Failed => {
@@ -218,11 +229,14 @@ impl Connections {
                                 post: Arc::clone(&self.post),
                                 key,
                                 serial: connection.serial,
-                                cancel: connection.next_cancel(),
+                                cancel: connection.next_cancel(self.draining),
                                 ticket: 0,
                             };
                             connection.in_flight = Some(ask);
                             connection.queued = true;
+                            if let Some(every) = self.settings.late_after_ns() {
+                                self.sweep_at = self.sweep_at.min(turn.now_ns + every);
+                            }
                             turn.batch.push_back(Box::new(job));
                             self.dirty.push(key);
                         }
@@ -283,11 +297,16 @@ impl Connections {
         if now_ns < self.sweep_at {
             return;
         }
-        let deadline_ns = self.settings.deadline_ns;
-        self.sweep_at = now_ns + deadline_ns.map_or(SWEEP_NS, |ns| (ns / 16).min(SWEEP_NS));
-        for (_, connection) in self.connections.iter().filter(|_| deadline_ns.is_some()) {
-            if connection.in_flight.is_some_and(|ask| Some(now_ns - ask.since_ns) > deadline_ns) {
-                connection.cancel.cancel(Why::Late);
+        self.sweep_at = now_ns + SWEEP_NS;
+        if let (Some(limit), Some(every)) =
+            (self.settings.deadline_ns, self.settings.late_after_ns())
+        {
+            for (_, connection) in &self.connections {
+                let Some(ask) = connection.in_flight else { continue };
+                self.sweep_at = now_ns + every;
+                if now_ns - ask.since_ns > limit {
+                    connection.cancel.cancel(Why::Late);
+                }
             }
         }
         let late: Vec<usize> = self
@@ -316,7 +335,15 @@ impl Service for Connections {
     fn ready(&mut self, ready: Ready, turn: &mut Turn<'_>) {
         match ready {
             Ready::Listener => self.accept(turn),
-            Ready::Stream { token, readable, writable, closed } => {
+            Ready::Stream { token, broken: true, .. } => {
+                if self.connections.contains(token) {
+                    self.close(token);
+                }
+            }
+            Ready::Stream { token, readable, writable, closed, broken: false } => {
+                if closed && let Some(connection) = self.connections.get_mut(token) {
+                    connection.peer_leaves();
+                }
                 if writable && self.connections.get(token).is_some_and(|c| c.unsent() > 0) {
                     self.settle(token, turn.now_ns);
                     // Room again: what was held back goes on.
@@ -324,7 +351,7 @@ impl Service for Connections {
                     self.settle(token, turn.now_ns);
                 }
                 if readable {
-                    self.readable(token, closed, turn);
+                    self.readable(token, turn);
                 }
             }
             Ready::Signal => {}
@@ -348,10 +375,13 @@ impl Service for Connections {
         self.settling = settling;
         self.dirty.retain(|&key| self.connections.get(key).is_some_and(|c| c.queued));
         for key in std::mem::take(&mut self.unread) {
-            self.readable(key, false, turn);
+            self.readable(key, turn);
         }
-        for (key, closed) in std::mem::take(&mut self.stalled) {
-            self.readable(key, closed, turn);
+        for key in std::mem::take(&mut self.stalled) {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.stalled = false;
+                self.readable(key, turn);
+            }
         }
         for key in std::mem::take(&mut self.held_back) {
             self.advance(key, turn);

@@ -3,6 +3,7 @@
 mod arrival;
 mod captured;
 mod cells;
+mod clients;
 mod collections;
 mod edges;
 mod folds;

@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
         mpsc::channel,
     },
+    thread,
     time::{Duration, SystemTime},
 };
 use txloop::{
@@ -312,6 +313,24 @@ fn what_is_tried_out_leaves_nothing_behind() {
     assert_eq!(cell.with(|n| *n), 20);
     drop(executor);
     assert_eq!(sent.load(Relaxed), 20);
+}
+
+#[test]
+fn a_handler_that_was_overtaken_is_not_taken_for_a_bad_one() {
+    let (cell, runs) = (TVar::new(0_u64), Arc::new(AtomicU64::new(0)));
+    let executor = Executor::builder().threads(2).look_twice(true).build().expect("threads");
+    let (read, counted) = (cell.clone(), Arc::clone(&runs));
+    let handler = move |tx: &Transaction| {
+        // While it is tried out for the second time somebody else commits.
+        if counted.fetch_add(1, Relaxed) == 1 {
+            let cell = cell.clone();
+            let others = move || atomically(|tx| tx.modify(&cell, |n| *n += 1));
+            thread::scope(|scope| scope.spawn(others).join().expect("it commits"));
+        }
+        *tx.get(&read)
+    };
+    assert_eq!(executor.transact("overtaken", handler).wait(), Ok(1));
+    assert_eq!((runs.load(Relaxed), executor.stats().not_rerunnable), (3, vec![]));
 }
 
 #[test]
