@@ -7,6 +7,9 @@
 //! lock that a destructor takes. For the same reason nobody waits until the queue is empty; but
 //! whoever adds to it while it is long pauses for a moment after each transaction.
 //!
+//! Tasks of other runtimes that are to be woken have a queue of their own, which whoever comes by
+//! empties first, beside a drainer: they wait for no effect.
+//!
 //! The *reaper* is a thread that is started when something first has to be freed later, and sleeps
 //! while nothing has. It looks after everybody's garbage, so that no loop and no worker need do so.
 
@@ -22,7 +25,7 @@ pub(crate) enum Deferred {
 
 #[cfg(not(loom))]
 pub(crate) use queue::{
-    adopt_thread, is_idle, pending, push, rouse_for_pending, settle, wake_reaper,
+    adopt_thread, is_idle, pending, push, rouse_for_pending, settle, wake_later, wake_reaper,
 };
 
 /// The models free at once what they can, and have no reaper.
@@ -70,11 +73,16 @@ mod queue {
     use std::{
         cell::Cell,
         panic::{AssertUnwindSafe, catch_unwind},
+        task::Waker,
         time::Duration,
     };
 
     global! {
         static QUEUE: SegQueue<Deferred> = SegQueue::new();
+    }
+    global! {
+        /// Looked at beside [`QUEUE`] everywhere, and by whoever comes while another one drains.
+        static WAKERS: SegQueue<Waker> = SegQueue::new();
     }
     global! {
         static DRAINING: AtomicBool = AtomicBool::new(false);
@@ -115,17 +123,24 @@ mod queue {
         fence(Ordering::SeqCst);
     }
 
+    /// Has a task of another runtime woken. Runs no user code.
+    pub(crate) fn wake_later(waker: Waker) {
+        WAKERS.push(waker);
+        fence(Ordering::SeqCst);
+    }
+
     /// Whether something waits, as far as this thread can see.
     #[inline]
     pub(crate) fn pending() -> bool {
         // Whoever drains goes on until the queue is empty.
-        !QUEUE.is_empty() && (!DRAINING.load(Ordering::Relaxed) || QUEUE.len() > CROWDED)
+        !WAKERS.is_empty()
+            || !QUEUE.is_empty() && (!DRAINING.load(Ordering::Relaxed) || QUEUE.len() > CROWDED)
     }
 
     /// Whether nothing waits and nothing is being done.
     pub(crate) fn is_idle() -> bool {
         // Acquire: what the last drainer did happened before.
-        QUEUE.is_empty() && !DRAINING.load(Ordering::Acquire)
+        QUEUE.is_empty() && WAKERS.is_empty() && !DRAINING.load(Ordering::Acquire)
     }
 
     /// Sees to it that what waits is done: here if this thread may, else by the reaper. Called with
@@ -220,7 +235,14 @@ mod queue {
         let _ = REAPER_STATE.compare_exchange(asleep, next, relaxed, relaxed);
     }
 
+    fn wake_all() {
+        while let Some(waker) = WAKERS.pop() {
+            contained(|| waker.wake());
+        }
+    }
+
     fn drain() {
+        wake_all();
         while !QUEUE.is_empty() {
             point!(Effect);
             // Acquire and Release: one drainer after the other, in order.
@@ -230,6 +252,7 @@ mod queue {
             while let Some(item) = QUEUE.pop() {
                 point!(Effect);
                 run(item);
+                wake_all();
             }
             DRAINING.store(false, Ordering::Release);
             fence(Ordering::SeqCst);
@@ -239,11 +262,14 @@ mod queue {
     }
 
     fn run(item: Deferred) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| match item {
+        contained(|| match item {
             Deferred::Dispose(version) => version.dispose(),
             Deferred::Run(effect) => effect(),
-        }));
-        if let Err(payload) = outcome {
+        });
+    }
+
+    fn contained(f: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
             // The payload's own destructor may panic too; then it is leaked with the unwind.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
         }

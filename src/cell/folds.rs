@@ -3,7 +3,8 @@
 //! A fold reads nothing while the handler runs, so handlers that fold into one cell do not
 //! conflict. The holder of the baton runs it in phase a of the commit (C4), into a box that the
 //! worker has prepared. A *merge* combines a `Copy` operand, which lies in the box already, by a
-//! function of this library; a *later* applies steps of users.
+//! function of this library, which may compare values by users' `Ord`; a *later* applies steps of
+//! users.
 
 use super::{
     boxes::{Seen, Version},

@@ -277,28 +277,33 @@ impl WriteLog {
         unsafe { &mut *self.writes() }.put(cell, version, None);
     }
 
-    /// Merges `operand` into the cell at commit. The log has no value of the cell.
+    /// What is merged into the cell at commit, if that was asked for. The log has no value of it.
+    pub(crate) fn operand<M: Merge>(&self, cell: CellOf<'_, M::Value>) -> Option<M::Value> {
+        // SAFETY: as in `is_empty`; nothing of a user's runs.
+        let writes = unsafe { &mut *self.writes() };
+        let at = writes.find(cell.cell())?;
+        let own = writes.entries[at].1.value_mut::<M::Value>();
+        Some(*own.expect("a cell is merged into in one way: see `Merge`"))
+    }
+
+    /// Merges `operand` into the cell at commit, in place of what was to be. The log has no value
+    /// of the cell.
     pub(crate) fn merge<M: Merge>(
         &self,
         cell: CellOf<'_, M::Value>,
         operand: M::Value,
         origin: Origin,
     ) {
-        // SAFETY: as in `is_empty`; a merge runs no code of users.
+        // SAFETY: as in `is_empty`; nothing of a user's runs.
         let writes = unsafe { &mut *self.writes() };
-        let fold = Fold::Merge(&MergeOf::<M>::OPS);
-        match writes.find(cell.cell()) {
-            None => writes.put(cell.cell(), Version::new(operand, origin), Some(fold)),
-            Some(at) => {
-                let own = writes.entries[at].1.value_mut::<M::Value>();
-                let own = own.expect("a cell is merged into in one way: see `Merge`");
-                let both = M::merge(*own, operand);
-                if writes.savepoints == 0 {
-                    *own = both;
-                } else {
-                    writes.put(cell.cell(), Version::new(both, origin), Some(fold));
-                }
-            }
+        if writes.savepoints == 0
+            && let Some(at) = writes.find(cell.cell())
+            && let Some(own) = writes.entries[at].1.value_mut::<M::Value>()
+        {
+            *own = operand;
+        } else {
+            let fold = Fold::Merge(&MergeOf::<M>::OPS);
+            writes.put(cell.cell(), Version::new(operand, origin), Some(fold));
         }
     }
 
@@ -419,6 +424,12 @@ impl WriteLog {
             (*cell, super::text::of_seen(unsafe { version.lend().seen() }))
         };
         writes.entries.iter().map(text).collect()
+    }
+
+    /// Another number whenever writes have been undone.
+    pub(crate) fn undone(&self) -> u32 {
+        // SAFETY: as in `is_empty`.
+        unsafe { &*self.writes() }.undos
     }
 
     /// Another number whenever something else is to be written.

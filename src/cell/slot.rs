@@ -584,8 +584,8 @@ impl<T> Scoped<T> {
     pub(crate) fn with<R>(&self, f: impl FnOnce(Option<&T>) -> R) -> R {
         assert!(
             self.key.with(Cell::get) != FORBIDDEN,
-            "a step of `update_later` runs while others' commits wait: it cannot begin a \
-             transaction or a snapshot"
+            "a step of `update_later`, or a comparison for a `TMax` or `TMin`, runs while others' \
+             commits wait: it cannot begin a transaction or a snapshot"
         );
         let lent: *const T = self.key.with(Cell::get).cast();
         // SAFETY: only `enter` stores a pointer that is not null, from a `&T` that outlives the

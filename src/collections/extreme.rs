@@ -29,8 +29,8 @@ macro_rules! extreme {
         ///
         /// Offers do not read, so handlers that only offer do not conflict.
         ///
-        /// The comparison runs at commit, while other commits wait, and must not panic: it is meant
-        /// for numbers, times and small tuples of them.
+        /// The comparison runs at commit, while other commits wait: it must neither panic nor look
+        /// at cells, and is meant for numbers, times and small tuples of them.
         ///
         /// # Conflict unit
         /// The value. Offers do not conflict with each other.

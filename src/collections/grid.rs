@@ -181,7 +181,9 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
     /// to a unit that it has copied, with [`TGrid::set`] in the same transaction say, is lost.
     ///
     /// # Panics
-    /// Inside a [`Snapshot`], if a tile is replaced.
+    /// Inside a [`Snapshot`], if a tile is replaced. If a savepoint or an alternative of `or_else`
+    /// inside of it is undone after a tile was set, except where the unit is a tile: what is set
+    /// cannot be undone before it is written.
     ///
     /// # Re-run
     /// As [`TGrid::get`] and [`TGrid::set`].

@@ -70,7 +70,7 @@ impl<T: Send + Sync + 'static> TOnce<T> {
     /// The value, which is set to what `f` gives if there is none.
     ///
     /// # Panics
-    /// As [`TOnce::set`]. If `f` panics, nothing is set.
+    /// As [`TOnce::set`]. If `f` panics, nothing is set. If `f` sets it, too.
     ///
     /// # Re-run
     /// As [`TOnce::get`].
@@ -79,7 +79,9 @@ impl<T: Send + Sync + 'static> TOnce<T> {
         if let Some(value) = self.get(tx) {
             return value;
         }
-        tx.set(&self.0, Some(f()));
+        let value = f();
+        assert!(self.get(tx).is_none(), "a `TOnce` was set by what was to make its value");
+        tx.set(&self.0, Some(value));
         self.get(tx).expect("just set")
     }
 

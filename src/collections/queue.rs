@@ -18,7 +18,9 @@ use std::fmt;
 ///
 /// # Cost
 /// [`TQueue::push`], [`TQueue::len`]: O(1). [`TQueue::pop`]: O(1), amortized; the one that takes
-/// the back over, O(n).
+/// the back over, O(n). [`TQueue::peek`] and the first step of [`TQueue::iter`]: O(1), but O(n)
+/// while all that is there was pushed since the back was last taken over, since a view moves
+/// nothing.
 ///
 /// # Examples
 /// ```

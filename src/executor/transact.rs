@@ -121,7 +121,7 @@ impl<R> Reply<R> {
         match before {
             State::Open(Listener::Thread(thread)) => thread.unpark(),
             State::Open(Listener::Task(waker)) => {
-                deferred::push(deferred::Deferred::Run(Box::new(move || waker.wake())));
+                deferred::wake_later(waker);
             }
             _ => {}
         }

@@ -216,7 +216,7 @@ impl<'a, W, A> Together<'a, W, A> {
             State::ToRun(_) => {
                 let seen = self.committed.len();
                 // Each attempt of a handler has the same inputs.
-                self.loops[handler].count_from(handler as u64);
+                self.loops[handler].count_from(first_number(handler));
                 let spare = self.loops[handler].admit();
                 let (attempt, ran) = run(spare, |tx| self.handlers[handler](self.world, tx));
                 let (step, state) = match ran {
@@ -268,6 +268,11 @@ impl<'a, W, A> Together<'a, W, A> {
     }
 }
 
+/// The numbers of a handler and of its callbacks follow this one; no other handler has them.
+fn first_number(handler: usize) -> u64 {
+    (handler as u64) << 32
+}
+
 /// One attempt; no answer if the handler waits.
 fn run<A>(spare: Spare, f: impl Fn(&Transaction) -> A) -> (Attempt, Option<A>) {
     let (attempt, ran) = attempt_once(spare.begin(), Mode::Optimistic, f);
@@ -285,7 +290,7 @@ fn one_after_another<W, A>(world: &W, handlers: &[OnWorld<'_, W, A>], order: &[u
     let mut answers: Vec<_> = handlers.iter().map(|_| None).collect();
     for &handler in order {
         let only = &mut loops[handler];
-        only.count_from(handler as u64);
+        only.count_from(first_number(handler));
         answers[handler] = Some(only.run(|tx| handlers[handler](world, tx)));
     }
     for &handler in order {

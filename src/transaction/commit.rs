@@ -318,10 +318,10 @@ fn commit_one(
     guard.reserve(attempt.logs.writes.len());
     let version = STORE.watermark() + 1;
     if sink::is_active() {
-        if let Some(why) = sink::failure() {
+        let record = std::mem::take(attempt.logs.record.get_mut());
+        if let Err(why) = sink::append(version, record) {
             return (attempt.end(), Outcome::refused(why));
         }
-        sink::append(version, std::mem::take(attempt.logs.record.get_mut()));
     }
     // (C5, C6) Phase b: cannot fail.
     point!(Link);

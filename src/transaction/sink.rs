@@ -29,7 +29,8 @@ pub const MAX_RECORD: usize = 1 << 20;
 /// Where the records of committed transactions go: a file, a replica.
 ///
 /// Called by one thread of the library, never while the baton is held. A `write` is followed by a
-/// `sync` before anything of it counts as durable. The first error is final.
+/// `sync` before anything of it counts as durable. The first error is final, and so is a panic. A
+/// sink must not look at cells: what it sees would wait for the sink; it panics instead.
 pub trait CommitSink: Send + 'static {
     /// Takes the record of one version. Versions grow; those without a record are left out.
     ///
@@ -98,23 +99,33 @@ pub(super) fn is_closed() -> bool {
 }
 
 /// Why no write commits any more (K6).
-pub(super) fn failure() -> Option<String> {
-    if !FAILED.load(Ordering::Acquire) {
-        return None;
-    }
+fn failure() -> Option<String> {
     STATE.lock().as_ref().and_then(|state| state.failure.clone())
 }
 
-/// Appends the record of a version (K1). Called with the baton; runs no user code.
-pub(super) fn append(version: u64, record: Vec<u8>) {
+/// Appends the record of a version (K1), or says why it may not commit (K6). Called with the baton;
+/// runs no user code.
+pub(super) fn append(version: u64, record: Vec<u8>) -> std::result::Result<(), String> {
     let mut state = STATE.lock();
-    if let Some(state) = state.as_mut().filter(|_| !record.is_empty()) {
+    let Some(state) = state.as_mut() else { return Ok(()) };
+    // Under the lock under which it fails: behind that nothing is left to open what this closed.
+    if let Some(why) = &state.failure {
+        return Err(why.clone());
+    }
+    if !record.is_empty() && !state.stopping {
         state.bytes += record.len();
         state.records.push((version, record));
         if state.bytes >= state.capacity {
             CLOSED.store(true, Ordering::SeqCst);
         }
     }
+    Ok(())
+}
+
+/// Panics on the sink's thread, which would wait for itself.
+fn check_thread() {
+    let sinks = THREAD.lock().as_ref().is_some_and(|sink| sink.id() == thread::current().id());
+    assert!(!sinks, "a commit sink must not look at cells: what it sees waits for the sink");
 }
 
 /// Wakes the sink's thread if it sleeps. Called without the baton.
@@ -167,6 +178,9 @@ pub(super) fn wait_durable(version: u64) -> std::result::Result<(), String> {
         }),
     );
     loop {
+        if told.get().is_none() {
+            check_thread();
+        }
         match told.get() {
             Some(true) => return Ok(()),
             Some(false) => return Err(failure().unwrap_or_default()),
@@ -178,6 +192,7 @@ pub(super) fn wait_durable(version: u64) -> std::result::Result<(), String> {
 /// Waits on this thread until commits are taken up again (K5).
 pub(super) fn wait_open() {
     while is_closed() {
+        check_thread();
         wake();
         match STATE.lock().as_mut() {
             // Looked at again under the lock under which it is opened.
@@ -194,8 +209,10 @@ pub(super) fn wait_open() {
 /// answer, its closures and callbacks, the return of [`atomically`](crate::atomically). So do
 /// answers of read-only handlers, for the version that they saw. Commits themselves go on, and
 /// others see their writes, until `capacity` bytes of records wait, which those that commit
-/// together may exceed by a few records: then no write commits until there is room, while read-only
-/// work goes on.
+/// together may exceed by a few records: then no write commits until there is room. Read-only work
+/// goes on meanwhile, on an executor with two threads and more while at most 64 of its writes wait
+/// for room; with more its workers wait too, as the only thread of an executor does from the first
+/// one on.
 ///
 /// If the sink fails, all that waits ends with an error, as does every later write; what had been
 /// let out before is durable.
@@ -253,18 +270,29 @@ impl Durability {
 
     fn end(&mut self) -> Option<String> {
         let thread = self.thread.take()?;
-        ACTIVE.store(false, Ordering::Release);
+        // What is committed from now on has no record, but keeps its place behind what has one.
         if let Some(state) = STATE.lock().as_mut() {
             state.stopping = true;
         }
         ASLEEP.store(true, Ordering::SeqCst);
         wake_thread();
-        let joined = thread.join();
-        let state = STATE.lock().take();
-        CLOSED.store(false, Ordering::SeqCst);
+        // Fails only if the destructor of the sink panicked, which had done its work.
+        let _ = thread.join();
+        let failure = {
+            let mut all = STATE.lock();
+            let mut state = all.take()?;
+            ACTIVE.store(false, Ordering::Release);
+            CLOSED.store(false, Ordering::SeqCst);
+            // Under the lock, as in `advance`.
+            for waiting in state.gate.into_values().flatten() {
+                waiting(state.failure.is_none());
+            }
+            state.outside.drain(..).for_each(|thread| thread.unpark());
+            state.failure
+        };
         commit::work();
-        debug_assert!(joined.is_ok(), "the panics of a sink are contained");
-        state.and_then(|state| state.failure)
+        deferred::rouse_for_pending();
+        failure
     }
 }
 
@@ -282,6 +310,7 @@ impl fmt::Debug for Durability {
 
 /// The life of the sink's thread.
 fn run(mut sink: impl CommitSink) {
+    *THREAD.lock() = Some(thread::current());
     loop {
         // Said before the look, so that what the look misses finds it asleep.
         ASLEEP.store(true, Ordering::SeqCst);
@@ -295,6 +324,8 @@ fn run(mut sink: impl CommitSink) {
             ASLEEP.store(false, Ordering::SeqCst);
             // A sink that panics has failed.
             match catch_unwind(AssertUnwindSafe(|| keep(&mut sink, &records))) {
+                // Nothing was recorded since: what is without a record is let out at the end.
+                Ok(Ok(())) if stopping => return advance(last, records),
                 Ok(Ok(())) => advance(last, records),
                 Ok(Err(e)) => return fail(format!("the commit sink has failed: {e}")),
                 Err(_) => return fail("the commit sink has failed: it panicked".to_owned()),

@@ -327,11 +327,21 @@ impl Transaction {
         let (origin, cell) = (self.origin(), cell.kept());
         match self.attempt.logs.writes.get(cell) {
             Some(Own::Value(own)) => {
-                let value = M::merge(*own, operand);
+                let value = forbid(|| M::merge(*own, operand));
                 self.attempt.logs.writes.set(cell, value, origin);
             }
-            _ => self.attempt.logs.writes.merge::<M>(cell, operand, origin),
+            _ => {
+                let own = self.attempt.logs.writes.operand::<M>(cell);
+                // It may compare by an `Ord` of a user's, which must not come back to the log.
+                let both = own.map(|own| forbid(|| M::merge(own, operand))).unwrap_or(operand);
+                self.attempt.logs.writes.merge::<M>(cell, both, origin);
+            }
         }
+    }
+
+    /// Another number whenever writes have been undone.
+    pub(crate) fn undone(&self) -> u32 {
+        self.attempt.logs.writes.undone()
     }
 
     /// Changes a clone of a cell's value and writes it.

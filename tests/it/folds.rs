@@ -206,3 +206,37 @@ fn a_long_log_is_dropped_without_recursion() {
     atomically(|tx| log.clear(tx));
     snapshot(|s| assert!(log.is_empty(s) && log.newest_first(s).next().is_none()));
 }
+
+#[test]
+fn a_comparison_that_comes_back_to_the_cells_is_refused() {
+    use std::cmp::Ordering as Than;
+
+    /// Looks at the cells whenever it is compared.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct Looks(u64);
+    static SEEN: std::sync::OnceLock<TVar<u64>> = std::sync::OnceLock::new();
+    impl Ord for Looks {
+        fn cmp(&self, other: &Self) -> Than {
+            atomically(|tx| tx.set(SEEN.get_or_init(|| TVar::new(0)), self.0));
+            self.0.cmp(&other.0)
+        }
+    }
+    impl PartialOrd for Looks {
+        fn partial_cmp(&self, other: &Self) -> Option<Than> {
+            Some(self.cmp(other))
+        }
+    }
+    let largest = TMax::new(Looks(1));
+    let offers = |values: &[u64]| {
+        let offer = |tx: &txloop::Transaction| {
+            values.iter().for_each(|&value| largest.offer(tx, Looks(value)));
+        };
+        catch_unwind(AssertUnwindSafe(|| atomically(offer)))
+    };
+    // At the second offer, and at the commit of the first.
+    for values in [&[5, 9][..], &[5]] {
+        let refused = message(offers(values).expect_err("refused"));
+        assert!(refused.contains("a comparison for a `TMax`"), "{refused}");
+    }
+    assert_eq!(snapshot(|s| largest.get(s).0), 1);
+}

@@ -196,6 +196,24 @@ fn many_at_once_are_one_after_another() {
 }
 
 #[test]
+fn whoever_is_polled_waits_for_no_effect_of_others() {
+    for order in [Order::Commit, Order::Arrival] {
+        let executor = Arc::new(executor((order, 3)));
+        let (inner, answered) = (Arc::clone(&executor), Event::default());
+        let answers = answered.clone();
+        let effect = move |tx: &Transaction| {
+            let (inner, answers) = (Arc::clone(&inner), answers.clone());
+            tx.on_commit(move || {
+                assert_eq!(block_on(inner.transact("inner", |_| 7)), Ok(7));
+                answers.store(true, SeqCst);
+            });
+        };
+        executor.transact("outer", effect).wait().expect("it commits");
+        has_happened(&answered);
+    }
+}
+
+#[test]
 fn the_waker_of_the_last_poll_is_called() {
     with_each(|_, executor| {
         let gate = Event::default();

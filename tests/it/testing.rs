@@ -368,6 +368,20 @@ fn servers_try_handlers_out() {
 }
 
 #[test]
+fn no_identifier_is_given_twice_to_handlers_and_their_callbacks() {
+    let rows = || Arc::new(TMap::<u64, ()>::new());
+    let add = |rows: &Arc<TMap<u64, ()>>, tx: &Transaction| {
+        assert!(rows.insert(tx, tx.unique_id() as u64, ()).is_none(), "taken");
+    };
+    let handler = |rows: &Arc<TMap<u64, ()>>, tx: &Transaction| {
+        add(rows, tx);
+        let rows = Arc::clone(rows);
+        tx.add_callback(move |tx| add(&rows, tx));
+    };
+    assert_serial(rows, &[&handler, &handler, &handler], |rows, s| rows.len(s));
+}
+
+#[test]
 fn serial_handlers_pass_and_others_do_not() {
     struct Bank {
         accounts: Vec<TVar<i64>>,

@@ -107,6 +107,8 @@ pub struct GridEdit<'v, T: Send + Sync + 'static> {
     own: Vec<(usize, Boxed<Unit<T>>)>,
     /// Where each stands there, from 1, where not all units are remembered.
     places: HashMap<usize, u32>,
+    /// What the transaction said of undone writes when it began.
+    undone: u32,
 }
 
 impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
@@ -116,7 +118,23 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
         place: &'static Location<'static>,
     ) -> Self {
         let tiles = GridTiles::new(grid, tx, place);
-        Self { tiles, own: Vec::new(), places: HashMap::new() }
+        Self { tiles, own: Vec::new(), places: HashMap::new(), undone: tx.undone() }
+    }
+
+    /// The copies are not in the log of the transaction: what undoes its writes leaves them.
+    #[track_caller]
+    fn check_undone(&mut self) {
+        let undone = self.tiles.view.undone();
+        if undone != self.undone {
+            assert!(
+                self.own.is_empty(),
+                "a savepoint or an alternative was undone inside of `TGrid::edit`, after a tile \
+                 was set; what it sets there cannot be undone"
+            );
+            self.undone = undone;
+            let nothing = |slot: &Cell<Remembered<'v, T>>| slot.set(Remembered::NOTHING);
+            self.tiles.remembered.iter().for_each(nothing);
+        }
     }
 
     /// A tile.
@@ -156,11 +174,13 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
     /// Replaces a tile.
     ///
     /// # Panics
-    /// If there is no such tile.
+    /// If there is no such tile. If writes were undone inside of the edit: see
+    /// [`TGrid::edit`](super::TGrid::edit).
     #[track_caller]
     pub fn set(&mut self, at: (usize, usize), tile: T) {
         let GridTiles { grid, view, .. } = self.tiles;
         grid.check(at);
+        self.check_undone();
         match &grid.tiles {
             Tiles::Each(cells) => view.write(cells.at(grid.index(at)), Tile(tile)),
             Tiles::Together(units, cells) => {
@@ -186,7 +206,9 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
     }
 
     /// What is to be written.
-    pub(super) fn written(self) -> impl Iterator<Item = (CellOf<'v, Unit<T>>, Boxed<Unit<T>>)> {
+    #[track_caller]
+    pub(super) fn written(mut self) -> impl Iterator<Item = (CellOf<'v, Unit<T>>, Boxed<Unit<T>>)> {
+        self.check_undone();
         let cells = match &self.tiles.grid.tiles {
             Tiles::Each(_) => None,
             Tiles::Together(_, cells) => Some(cells),

@@ -164,6 +164,36 @@ fn an_edit_that_is_left_has_replaced_nothing() {
 }
 
 #[test]
+fn what_is_undone_inside_of_an_edit_is_undone_or_refused() {
+    for unit in UNITS {
+        let grid = TGrid::new(unit, SIZE, 0);
+        let undone = |first: bool| {
+            txloop::try_atomically(|tx| {
+                grid.edit(tx, |tiles| {
+                    // What others than the edit write is undone as ever.
+                    let _ = tx.savepoint(|tx| {
+                        grid.set(tx, (3, 3), 5);
+                        if first {
+                            tiles.set((3, 3), 6);
+                        }
+                        Err::<(), _>(())
+                    });
+                    tiles.set((4, 3), 7);
+                });
+                Ok::<_, ()>(())
+            })
+        };
+        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| undone(true)));
+        let tiles = || snapshot(|s| [(3, 3), (4, 3)].map(|at| *grid.get(s, at)));
+        match unit {
+            GridUnit::Tile => assert_eq!((refused.is_ok(), tiles()), (true, [0, 7])),
+            _ => assert_eq!((refused.is_err(), tiles()), (true, [0, 0]), "{unit:?}"),
+        }
+        assert_eq!((undone(false), tiles()), (Ok(()), [0, 7]), "{unit:?}");
+    }
+}
+
+#[test]
 fn a_grid_that_is_dropped_and_written_then_is_counted_as_it_was() {
     // So large that dropping it collects at once, while the transaction has it in its log.
     let size = (64, 64);

@@ -2,7 +2,10 @@
 
 use super::{Answer, Pair, program, runner, runs_beside};
 use proptest::prelude::*;
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 use txloop::{
     Executor, TOnce, TQueue, TSemaphore, TSet, Transact, Transaction, atomically, snapshot,
     try_atomically,
@@ -156,6 +159,15 @@ fn what_is_set_once_stays() {
     assert_eq!(runs_beside(init(1), |tx| assert_eq!(init(2)(tx), 2)), 2, "the second was first");
     assert_eq!(atomically(|tx| once.set(tx, 3)), Err(3));
     assert_eq!(runs_beside(init(4), |tx| assert_eq!(init(5)(tx), 2)), 1);
+    let both = TOnce::new();
+    let sets = |tx: &Transaction| {
+        *both.get_or_init(tx, || {
+            both.set(tx, 1).expect("the first");
+            2
+        })
+    };
+    assert!(catch_unwind(AssertUnwindSafe(|| atomically(sets))).is_err());
+    assert_eq!(atomically(|tx| both.get(tx).copied()), None);
     assert_eq!(format!("{once:?}"), "TOnce(TVar { name: \"once\", .. })");
 }
 
