@@ -28,7 +28,8 @@ pub type OnWorld<'a, W, A> = &'a dyn Fn(&W, &Transaction) -> A;
 /// `world` makes the cells, once for each run; `look` gives the state that is compared in the end.
 /// Two hundred schedules are tried, always the same ones: which handler begins when, which is done
 /// when, and which is run again without need. Callbacks that handlers ask for are run at the end;
-/// timers are not. All of this happens on the calling thread.
+/// timers are not. All of this happens on the calling thread. What a handler wrote is committed
+/// whatever it answers: an `Err` takes nothing back here.
 ///
 /// What is looked for are handlers that depend on something besides their cells and their inputs,
 /// or change it: such a handler shows that it was run again, or in which order.
