@@ -234,43 +234,6 @@ fn a_failed_sync_is_final() {
 }
 
 #[test]
-fn what_comes_while_the_last_sync_runs_waits_behind_it() {
-    let _alone = alone();
-    for fails in [false, true] {
-        let (cell, told): (_, Arc<Mutex<Vec<u8>>>) = (TVar::new(0), Arc::default());
-        let executor = Executor::new(2).expect("threads");
-        let (sink, director) = directed();
-        let durability = Durability::start(sink, 1_000).expect("no other sink");
-        let first = executor.transact("hit", hit(&cell, &told));
-        director.wait();
-        let stopped = thread::spawn(move || durability.stop());
-        // Long enough for the stop to be under way; where it is not, nothing is shown.
-        thread::sleep(Duration::from_millis(50));
-        let second = executor.transact("hit", hit(&cell, &told));
-        let seen = cell.clone();
-        let reader = executor.transact("look", move |tx| *tx.get(&seen));
-        await_ended(&executor, 3);
-        assert!(told.lock().expect("not poisoned").is_empty(), "nothing is durable");
-        let result = if fails { Err(io::Error::other("no space")) } else { Ok(()) };
-        director.let_sync(result);
-        // Another sync, for who came before the stop.
-        director.let_sync(Ok(()));
-        let stopped = stopped.join().expect("no panic");
-        let answers = (first.wait().ok(), second.wait().ok(), reader.wait().ok());
-        drop(executor);
-        if fails {
-            assert!(stopped.is_err());
-            assert_eq!(answers.0, None);
-            assert!(told.lock().expect("not poisoned").is_empty(), "what was not safe was told");
-        } else {
-            assert!(stopped.is_ok());
-            assert_eq!(answers, (Some(1), Some(2), Some(2)));
-            assert_eq!(*told.lock().expect("not poisoned"), [1, 2]);
-        }
-    }
-}
-
-#[test]
 fn a_sink_that_looks_at_a_cell_has_failed() {
     let _alone = alone();
     struct Looks(TVar<u8>);

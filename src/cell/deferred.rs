@@ -25,7 +25,8 @@ pub(crate) enum Deferred {
 
 #[cfg(not(loom))]
 pub(crate) use queue::{
-    adopt_thread, is_idle, pending, push, rouse_for_pending, settle, wake_later, wake_reaper,
+    adopt_thread, contained, is_idle, pending, push, rouse_for_pending, settle, wake_later,
+    wake_reaper,
 };
 
 /// The models free at once what they can, and have no reaper.
@@ -268,7 +269,8 @@ mod queue {
         });
     }
 
-    fn contained(f: impl FnOnce()) {
+    /// Runs what a user gave: its panic ends no thread of ours.
+    pub(crate) fn contained(f: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
             // The payload's own destructor may panic too; then it is leaked with the unwind.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));

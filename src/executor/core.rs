@@ -41,12 +41,7 @@ use crate::transaction::{
 };
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use crossbeam_utils::CachePadded;
-use std::{
-    collections::VecDeque,
-    ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::OnceLock,
-};
+use std::{collections::VecDeque, ops::Range, sync::OnceLock};
 
 /// How many members of a series a worker takes at once.
 #[cfg(not(shuttle))]
@@ -563,9 +558,7 @@ impl Core {
 
 /// Drops what a user gave: a destructor that panics ends no thread of ours.
 pub(crate) fn contained_drop<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    }
+    deferred::contained(|| drop(value));
 }
 
 /// Whether a task belongs in the serial lane now.

@@ -227,6 +227,11 @@ impl Runner {
         }
     }
 
+    /// Whether this is no loop's thread, which must not wait and has other things to do.
+    fn is_worker(&self) -> bool {
+        self.index < self.core.workers()
+    }
+
     pub(super) fn spare(&mut self) -> Spare {
         self.spares.pop().unwrap_or_else(|| self.core.take_spare())
     }
@@ -323,7 +328,7 @@ impl Runner {
     /// Submits an attempt whose reads are to be validated by whoever has the baton.
     fn park(&mut self, mut task: Box<Task>, attempt: Attempt, wish: Wish) {
         self.let_go();
-        self.core.ready.joins(&mut task, self.index < self.core.workers());
+        self.core.ready.joins(&mut task, self.is_worker());
         commit::submit(attempt, wish, task);
     }
 
@@ -426,7 +431,7 @@ impl Runner {
 
     fn submit_gathered(&mut self) {
         debug_assert!(self.hold.is_none(), "would wait for itself");
-        let waits = self.index < self.core.workers();
+        let waits = self.is_worker();
         for mut task in self.gathered.drain(..) {
             if let Some(attempt) = task.attempt.take() {
                 self.core.ready.joins(&mut task, waits);
@@ -454,7 +459,7 @@ impl Runner {
                 Some(Outcome::Failed(conflict)) => {
                     match self.core.book_failure(&mut task, &conflict) {
                         // The loop has other things to do.
-                        Next::Again if self.index < self.core.workers() => self.again.push(task),
+                        Next::Again if self.is_worker() => self.again.push(task),
                         next => self.core.queue_failed(task, next),
                     }
                 }

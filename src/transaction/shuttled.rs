@@ -351,6 +351,53 @@ fn a_sink_that_fails_is_final() {
     });
 }
 
+/// K4: what comes while a sink ends gets out behind what has a record, and in order.
+#[test]
+fn what_comes_while_a_sink_ends_waits_behind_it() {
+    explore(1_000, || {
+        let (cell, safe) = (TVar::new(0_u8), Arc::new(Mutex::new(Vec::new())));
+        let (told, done) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let good = if below(4) > 0 { usize::MAX } else { below(3) };
+        let sink = Slow { written: Vec::new(), safe: Arc::clone(&safe), good };
+        let durability = Durability::start(sink, 1_000).expect("no other");
+        let threads = (0..2).map(|_| {
+            let (cell, safe) = (cell.clone(), Arc::clone(&safe));
+            let (told, done) = (Arc::clone(&told), Arc::clone(&done));
+            start(move || {
+                for _ in 0..2 {
+                    let step = |tx: &Transaction| {
+                        let (n, done) = (step(tx, &cell), Arc::clone(&done));
+                        tx.on_commit(move || done.lock().push(n));
+                        n
+                    };
+                    // What was refused, or seen and is not safe, is told by a panic.
+                    let written = catch_unwind(AssertUnwindSafe(|| atomically(step)));
+                    told.lock().extend(written.map(|n| (true, n, safe.lock().clone())));
+                    if good == usize::MAX {
+                        continue;
+                    }
+                    let seen = catch_unwind(AssertUnwindSafe(|| cell.with(|n| *n)));
+                    told.lock().extend(seen.map(|n| (false, n, safe.lock().clone())));
+                }
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        let stopped = durability.stop();
+        join(threads);
+        assert!(stopped.is_ok() || good != usize::MAX);
+        let told = std::mem::take(&mut *told.lock());
+        for (_, n, then) in &told {
+            let before = |(_, record): &&(u64, Vec<u8>)| record[0] <= *n;
+            let (now, then) = (safe.lock().clone(), then.iter().filter(before));
+            assert_eq!(then.count(), now.iter().filter(before).count(), "{n} got out");
+        }
+        let written = told.iter().filter(|(written, ..)| *written).count();
+        // See `stop` on what a failure drops.
+        wait_until(|| done.lock().len() == written || stopped.is_err());
+        assert!(done.lock().is_sorted(), "{:?}", done.lock());
+    });
+}
+
 /// I5: a cell whose handle was replaced is there for whoever still sees the handle.
 #[test]
 fn a_cell_that_is_dropped_while_others_read_it_is_there_for_them() {

@@ -72,9 +72,6 @@ global! {
     static CLOSED: AtomicBool = AtomicBool::new(false);
 }
 global! {
-    static FAILED: AtomicBool = AtomicBool::new(false);
-}
-global! {
     static DURABLE: AtomicU64 = AtomicU64::new(0);
 }
 global! {
@@ -152,7 +149,7 @@ pub(crate) fn when_durable(version: u64, waiting: Waiting) {
     let now = {
         let mut state = STATE.lock();
         match state.as_mut() {
-            Some(_) if FAILED.load(Ordering::Relaxed) => Some((waiting, false)),
+            Some(state) if state.failure.is_some() => Some((waiting, false)),
             Some(state) if DURABLE.load(Ordering::Relaxed) < version => {
                 state.gate.entry(version).or_default().push(waiting);
                 None
@@ -178,13 +175,13 @@ pub(super) fn wait_durable(version: u64) -> std::result::Result<(), String> {
         }),
     );
     loop {
-        if told.get().is_none() {
-            check_thread();
-        }
         match told.get() {
             Some(true) => return Ok(()),
             Some(false) => return Err(failure().unwrap_or_default()),
-            None => thread::park(),
+            None => {
+                check_thread();
+                thread::park();
+            }
         }
     }
 }
@@ -240,13 +237,11 @@ impl Durability {
         }
         // What was committed before has no record: it counts as durable.
         DURABLE.store(STORE.watermark(), Ordering::Relaxed);
-        FAILED.store(false, Ordering::Relaxed);
         let started = spawn("txloop-sink", move || run(sink));
         let thread = started.map_err(|e| {
             *STATE.lock() = None;
             Error::io("cannot start the sink's thread", e)
         })?;
-        *THREAD.lock() = Some(thread.thread().clone());
         ACTIVE.store(true, Ordering::Release);
         Ok(Self { thread: Some(thread) })
     }
@@ -258,6 +253,9 @@ impl Durability {
     }
 
     /// Writes and syncs what is left, then ends the sink. Later commits are not recorded.
+    ///
+    /// If it has failed, stop it when nothing commits: a call under way may return as if all were
+    /// well, although its closures were dropped by the failure.
     ///
     /// # Errors
     /// When the sink has failed.
@@ -281,12 +279,13 @@ impl Durability {
         let failure = {
             let mut all = STATE.lock();
             let mut state = all.take()?;
-            ACTIVE.store(false, Ordering::Release);
             CLOSED.store(false, Ordering::SeqCst);
             // Under the lock, as in `advance`.
             for waiting in state.gate.into_values().flatten() {
                 waiting(state.failure.is_none());
             }
+            // Behind them: who sees no sink asks for no lock, and must come after what waited.
+            ACTIVE.store(false, Ordering::Release);
             state.outside.drain(..).for_each(|thread| thread.unpark());
             state.failure
         };
@@ -310,6 +309,7 @@ impl fmt::Debug for Durability {
 
 /// The life of the sink's thread.
 fn run(mut sink: impl CommitSink) {
+    // Before it is first said to be asleep: who wakes it finds it.
     *THREAD.lock() = Some(thread::current());
     loop {
         // Said before the look, so that what the look misses finds it asleep.
@@ -378,7 +378,6 @@ fn fail(why: String) {
         let mut state = STATE.lock();
         let Some(state) = state.as_mut() else { return };
         state.failure = Some(why);
-        FAILED.store(true, Ordering::Release);
         CLOSED.store(false, Ordering::SeqCst);
         state.outside.drain(..).for_each(|thread| thread.unpark());
         mem::take(&mut state.gate)

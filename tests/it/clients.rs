@@ -131,7 +131,7 @@ fn a_deadline_holds_for_clients_that_have_closed_their_side() {
     let app = app().deadline(Duration::from_millis(100)).get(
         "/long",
         move |tx: &Transaction, _: &Request| {
-            // Some seconds, if nobody takes it back.
+            // Some seconds, if nobody takes it back. The pauses only keep its reads few.
             for _ in 0..4_000 {
                 tx.get(&cell);
                 thread::sleep(Duration::from_millis(1));
@@ -250,6 +250,7 @@ fn who_only_reads_is_late_too_whatever_the_order() {
         let blocked = [ask("/block"), ask("/block")];
         wait_until(|| entered.load(Relaxed) == 2);
         let mut late = ask("/read");
+        // The deadline is to pass; after too short a time the test would fail, not pass.
         thread::sleep(2 * limit);
         drop(gate);
         assert_eq!(last_status(&mut late), 503, "{order:?}");
