@@ -80,6 +80,15 @@ macro_rules! per_thread {
     };
 }
 
+/// Ends the process. A model or a schedule that fails unwinds its threads, so there it goes on.
+#[cold]
+pub(crate) fn die(why: &str) {
+    if !cfg!(any(loom, shuttle)) {
+        eprintln!("txloop: {why}");
+        std::process::abort();
+    }
+}
+
 /// A number that is shared and that only its owner changes: no part of a protocol, so the models do
 /// not look at it.
 pub(crate) type Owned = std::sync::atomic::AtomicU64;

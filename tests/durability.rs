@@ -15,7 +15,9 @@ use std::{
     thread,
     time::Duration,
 };
-use txloop::{CommitSink, Durability, Executor, Order, TVar, Transaction, atomically, snapshot};
+use txloop::{
+    CommitSink, Durability, Executor, Order, TVar, Transaction, atomically, irrevocably, snapshot,
+};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -225,6 +227,10 @@ fn a_failed_sync_is_final() {
         let (write, read) = (hit(&cell, &told), cell.clone());
         assert!(thread::spawn(move || atomically(write)).join().is_err());
         assert!(thread::spawn(move || snapshot(|s| *s.get(&read))).join().is_err());
+        let ran = AtomicBool::new(false);
+        let irrevocable = || irrevocably(|_| ran.store(true, Ordering::Relaxed));
+        assert!(thread::scope(|scope| scope.spawn(irrevocable).join()).is_err());
+        assert!(!ran.load(Ordering::Relaxed), "told before it does what cannot be undone");
         let error = durability.stop().expect_err("it failed").to_string();
         assert!(error.contains(if panics { "it panicked" } else { "no space" }), "{error}");
         assert_eq!(director.records(), [[1]]);
@@ -342,4 +348,63 @@ fn one_sink_at_a_time_and_its_capacity_is_checked() {
     told.store(true, Ordering::Relaxed);
     durability.stop().expect("it never failed");
     assert!(Durability::start(directed().0, 0).is_err());
+}
+
+#[test]
+fn effects_keep_the_order_of_arrival_whoever_writes() {
+    let _alone = alone();
+    const TICKETS: u8 = 20;
+    for threads in [1, 2] {
+        let executor = Executor::builder().threads(threads).order(Order::Arrival);
+        let executor = executor.build().expect("threads");
+        let (cell, told): (_, Arc<Mutex<Vec<u8>>>) = (TVar::new(0_u8), Arc::default());
+        let (sink, director) = directed();
+        let durability = Durability::start(sink, 1_000).expect("no other sink");
+        // Every other one only reads; it runs ahead on a state that is long durable.
+        let handlers = (0..TICKETS).map(|n| {
+            let (cell, told) = (cell.clone(), Arc::clone(&told));
+            move |tx: &Transaction| {
+                if n % 2 == 0 {
+                    tx.set(&cell, n);
+                    tx.persist(&[n]);
+                }
+                let told = Arc::clone(&told);
+                tx.on_commit(move || told.lock().expect("not poisoned").push(n));
+            }
+        });
+        let transacts: Vec<_> = handlers.map(|f| executor.transact("told", f)).collect();
+        await_ended(&executor, u64::from(TICKETS));
+        let safe: usize = std::iter::from_fn(|| {
+            let before = director.records().len();
+            if before == usize::from(TICKETS) / 2 {
+                return None;
+            }
+            director.wait();
+            director.let_sync(Ok(()));
+            while director.records().len() == before {
+                thread::yield_now();
+            }
+            Some(director.records().len() - before)
+        })
+        .sum();
+        assert_eq!(safe, usize::from(TICKETS) / 2);
+        assert!(transacts.into_iter().all(|transact| transact.wait().is_ok()));
+        durability.stop().expect("it has not failed");
+        drop(executor);
+        let all: Vec<u8> = (0..TICKETS).collect();
+        assert_eq!(*told.lock().expect("not poisoned"), all, "{threads} threads");
+    }
+}
+
+#[test]
+fn a_record_is_kept_though_no_cell_was_written() {
+    let _alone = alone();
+    let (sink, director) = directed();
+    let durability = Durability::start(sink, 1_000).expect("no other sink");
+    let writer = thread::spawn(|| atomically(|tx| tx.persist(b"login")));
+    assert_eq!(director.wait(), 1);
+    director.let_sync(Ok(()));
+    writer.join().expect("it is durable");
+    durability.stop().expect("it has not failed");
+    assert_eq!(director.records(), [b"login"]);
 }

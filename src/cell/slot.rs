@@ -12,8 +12,8 @@
 #![expect(unsafe_code, reason = "slot ownership: one of the six files of the cell module")]
 
 use crate::sync::{
-    AtomicPtr, AtomicU32, AtomicU64, LocalKey, Ordering, Owned, UnsafeCell, const_fn, fault, fence,
-    point,
+    AtomicPtr, AtomicU32, AtomicU64, LocalKey, Ordering, Owned, UnsafeCell, const_fn, die, fault,
+    fence, point,
 };
 use crossbeam_utils::CachePadded;
 use std::{
@@ -305,8 +305,7 @@ impl Announcement {
     pub(crate) fn while_walking<R>(&self, walk: impl FnOnce() -> R) -> R {
         let walkers = &self.slot.words.walkers;
         walkers.fetch_add(1, Ordering::Relaxed);
-        // Pairs with the fence before a scan: either the scan sees the walker, or the walker
-        // finds what was unlinked before that scan already gone.
+        // Pairs with the fence before a scan: that sees the walker, or what it unlinked is gone.
         fence(Ordering::SeqCst);
         let found = walk();
         // Release: the walk happens before what a scan that misses it frees.
@@ -320,8 +319,7 @@ impl Announcement {
         slot.announce_exactly(self.snapshot())
     }
 
-    /// (B6) Release: the reads made under the view happen before whatever a scan that sees this
-    /// frees.
+    /// (B6) Release: the reads made under the view happen before what a scan that sees this frees.
     #[inline]
     fn retract(&self) {
         self.slot.words.announced.store(IDLE, Ordering::Release);
@@ -408,9 +406,9 @@ impl<H> Baton<H> {
     }
 }
 
-/// The baton in hand. It has no `Drop`: it is let go by [`Guard::release`], whose answer says what
-/// came in meanwhile and must not be lost.
-#[must_use = "a guard that is dropped leaves the baton held for ever"]
+/// The baton in hand, let go by [`Guard::release`], whose answer says what came in meanwhile and
+/// must not be lost. A panic that drops it ends the process: what it guards may be half done.
+#[must_use = "a guard that is dropped ends the process"]
 pub(crate) struct Guard<H: 'static> {
     baton: &'static Baton<H>,
 }
@@ -419,13 +417,14 @@ impl<H> Guard<H> {
     /// Lets go (C7). `Err` gives the guard back with the flags that were left meanwhile, cleared.
     pub(crate) fn release(self) -> Result<(), (Self, u32)> {
         point!(Release);
+        let baton = std::mem::ManuallyDrop::new(self).baton;
         // Release: the next holder sees all that this one did.
-        match self.baton.word.compare_exchange(HELD, 0, Ordering::Release, Ordering::Relaxed) {
+        match baton.word.compare_exchange(HELD, 0, Ordering::Release, Ordering::Relaxed) {
             Ok(_) => Ok(()),
             Err(_) => {
                 // Acquire: pairs with the Release of the flag.
-                let word = self.baton.word.swap(HELD, Ordering::AcqRel);
-                Err((self, word & !HELD))
+                let word = baton.word.swap(HELD, Ordering::AcqRel);
+                Err((Self { baton }, word & !HELD))
             }
         }
     }
@@ -439,6 +438,12 @@ impl<H> Guard<H> {
     /// Leaves a flag for whoever lets go next.
     pub(crate) fn flag(&self, flag: u32) {
         self.baton.word.fetch_or(flag, Ordering::Relaxed);
+    }
+}
+
+impl<H> Drop for Guard<H> {
+    fn drop(&mut self) {
+        die("a panic of the library itself while it commits; this is a bug");
     }
 }
 

@@ -309,7 +309,7 @@ impl Loop {
             let cheap = handled.cost().class() == Class::Cheap && !handled.heat.in_lane(now);
             let Some(job) = core.refuse_if_full(job) else { continue };
             let task = core.accept(job, *arrived_ns.get_or_insert_with(wall_ns));
-            let here = inline_only || cheap && takes && now - began < INLINE_NS;
+            let here = takes && (inline_only || cheap && now - began < INLINE_NS);
             match core.admit_here(task) {
                 // In arrival order it is queued: those that came before it go first.
                 None => handed = true,

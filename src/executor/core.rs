@@ -4,9 +4,11 @@
 //! |---|---|---|
 //! | queues | anyone pushes | workers, and the loop in its own batch, pop |
 //! | `lane` | whoever meets a task that belongs there | the one worker that has entered it |
+//! | `alone` | whoever decides that a task has lost too often | the one worker that has entered it |
+//! | `aside` | workers that take a write while there is no room | workers, once there is |
 //! | `sleepers` | a worker before it parks | whoever pushes, after a fence |
 //! | `outstanding` | accepted: +1; ended: -1 | workers that were told to stop |
-//! | `ready` | the worker that submits: +1; the finisher: -1 | workers, to bound it |
+//! | `ready` | the worker that submits: +1; the finisher: -1 | workers and loop, to bound it |
 //!
 //! In arrival order workers beyond the number of cores leave cheap tickets, and those of handlers
 //! that often fail, to the others: one that is taken off its core with a ticket in hand keeps
@@ -72,7 +74,9 @@ pub(crate) struct Core {
     /// The turn of tickets, in arrival order.
     pub(crate) arrival: Option<Arrival>,
     /// Served before all else: whoever takes one waits for the baton first.
-    alone: SegQueue<Box<Task>>,
+    pub(super) alone: Lane<Box<Task>>,
+    /// Writes that wait for room among the READY ones.
+    pub(super) aside: SegQueue<Box<Task>>,
     again: SegQueue<Box<Task>>,
     cheap: SegQueue<Box<Task>>,
     expensive: SegQueue<Box<Task>>,
@@ -81,7 +85,7 @@ pub(crate) struct Core {
     series_left: AtomicUsize,
     /// Read-only tasks whose snapshot is announced, in arrival order.
     views: SegQueue<(Box<Task>, Attempt)>,
-    pub(crate) lane: Lane,
+    pub(crate) lane: Lane<Laned>,
     spares: ArrayQueue<Spare>,
     /// Members of series that have ended, beyond those that the threads keep.
     members: ArrayQueue<Box<Task>>,
@@ -140,7 +144,8 @@ impl Core {
             heats: Heats::default(),
             limits,
             arrival: (order == Order::Arrival).then(Arrival::new),
-            alone: SegQueue::new(),
+            alone: Lane::default(),
+            aside: SegQueue::new(),
             again: SegQueue::new(),
             cheap: SegQueue::new(),
             expensive: SegQueue::new(),
@@ -257,6 +262,7 @@ impl Core {
             failures: 0,
             lost_ns: 0,
             first_snapshot: 0,
+            waits_since: 0,
             worker: 0,
             began_ns: 0,
             ended_ns: 0,
@@ -345,7 +351,7 @@ impl Core {
 
     /// The next task for worker `index`. `cheap_run` counts cheap ones in a row.
     pub(crate) fn next(&self, index: usize, cheap_run: &mut u32, now_ns: u64) -> Option<Work> {
-        if let Some(task) = self.alone.pop() {
+        if let Some(task) = self.alone.enter_for_next() {
             return Some(Work::Alone(task));
         }
         if let Some(arrival) = &self.arrival {
@@ -359,8 +365,14 @@ impl Core {
         if let Some(task) = self.again.pop() {
             return Some(Work::Task(task));
         }
-        if self.lane.enter() {
-            return Some(Work::Lane);
+        let room = self.ready.has_room();
+        if room {
+            if let Some(task) = self.aside.pop() {
+                return Some(Work::Task(task));
+            }
+            if self.lane.enter() {
+                return Some(Work::Lane);
+            }
         }
         if *cheap_run < schedule::CHEAP_IN_A_ROW
             && let Some(task) = self.cheap.pop()
@@ -370,24 +382,30 @@ impl Core {
         }
         *cheap_run = 0;
         let expensive = self.expensive.pop().map(Work::Task);
-        expensive.or_else(|| self.members()).or_else(|| self.cheap.pop().map(Work::Task))
+        let members = || if room { self.members() } else { None };
+        expensive.or_else(members).or_else(|| self.cheap.pop().map(Work::Task))
     }
 
     /// Whether there is something for a worker that only helps.
     fn has_work_to_help(&self) -> bool {
-        !(self.alone.is_empty() && self.views.is_empty())
+        self.alone.is_open()
+            || !self.views.is_empty()
             || self.arrival.as_ref().is_some_and(Arrival::has_work_to_help)
     }
 
     /// Whether a worker would find something, as far as this thread can see.
     pub(crate) fn has_work(&self) -> bool {
+        let may_write = || {
+            self.series_left.load(Ordering::Relaxed) > 0
+                || self.lane.is_open()
+                || !self.aside.is_empty()
+        };
         !(self.cheap.is_empty()
-            && self.series_left.load(Ordering::Relaxed) == 0
             && self.expensive.is_empty()
             && self.again.is_empty()
-            && self.alone.is_empty()
+            && !self.alone.is_open()
             && self.views.is_empty()
-            && !self.lane.is_open()
+            && !(self.ready.has_room() && may_write())
             && !self.arrival.as_ref().is_some_and(Arrival::has_work))
     }
 

@@ -1,6 +1,7 @@
 //! Running and deciding tasks while holding the baton: where nothing else commits, nothing fails.
 //!
-//! With one thread every write handler is run so; else short ones in the serial lane, those that
+//! With one thread every write handler is run so, unless somebody outside has the baton for longer
+//! than a commit or two; else short ones in the serial lane, those that
 //! have lost too often, and in arrival order those whose turn it is. No destructor of a user runs
 //! here.
 
@@ -13,7 +14,7 @@ use crate::cell::deferred;
 use crate::conflict_log::Outcome as Booked;
 use crate::transaction::{
     attempt::Attempt,
-    commit::{self, Hold, Outcome},
+    commit::{Hold, Outcome},
     holder,
     run::{Ran, attempt_once},
     view::Mode,
@@ -36,11 +37,14 @@ impl Runner {
     pub(super) fn write_holding(&mut self, task: Box<Task>) -> Result<u64, Box<Task>> {
         let (mut hold, since) = match self.hold.take() {
             Some(kept) => kept,
-            None if self.core.threads == 1 => (commit::take_alone(u64::MAX), task.began_ns),
             None => {
                 // Else they would have to be submitted to this very thread.
                 self.commit_gathered();
-                match Hold::try_begin() {
+                let hold = match self.core.threads {
+                    1 => Hold::begin_soon(),
+                    _ => Hold::try_begin(),
+                };
+                match hold {
                     Some(hold) => (hold, task.began_ns),
                     None => return Err(task),
                 }
@@ -126,7 +130,8 @@ impl Runner {
         match undone {
             Ran::Left(left) => {
                 task.is_ready = false;
-                if let Err((owner, spare, outcome)) = hold.park(attempt, *left, task) {
+                let left = left.since(&mut task.waits_since);
+                if let Err((owner, spare, outcome)) = hold.park(attempt, left, task) {
                     owner.finish(spare, outcome);
                 }
             }
@@ -154,7 +159,7 @@ impl Runner {
                 let how = How::Panicked(Panicked::contain(panic));
                 (task.first_snapshot, Booked::Panicked, how)
             }
-            Outcome::Failed(conflict) => unreachable!("stale under the baton: {conflict:?}"),
+            outcome => unreachable!("under the baton: {outcome:?}"),
         };
         self.core.ledger.ended(self.index, &task, version, booked);
         self.end_holding(task, version, how);

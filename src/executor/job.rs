@@ -155,6 +155,8 @@ pub(crate) struct Task {
     pub(crate) failures: u32,
     pub(crate) lost_ns: u64,
     pub(crate) first_snapshot: u64,
+    /// When it was parked first, or 0.
+    pub(crate) waits_since: u64,
     /// The last attempt.
     pub(crate) worker: usize,
     pub(crate) began_ns: u64,
@@ -225,13 +227,13 @@ impl Finish for Task {
     fn finish(mut self: Box<Self>, spare: Spare, outcome: Outcome) {
         let core = Arc::clone(&self.core);
         core.return_spare(spare);
-        core.ready.left(&mut self);
+        core.leaves_ready(&mut self);
         self.decided(outcome);
     }
 
     fn parks(&mut self, id: ParkedId) -> bool {
         let core = Arc::clone(&self.core);
-        core.ready.left(self);
+        core.leaves_ready(self);
         core.parks();
         !self.job.cancel().is_some_and(|cancel| cancel.parks(id))
     }
@@ -276,6 +278,7 @@ impl Task {
                 let next = core.book_failure(&mut self, &conflict);
                 core.queue_failed(self, next);
             }
+            Outcome::TakenBack => self.take_back(),
             Outcome::Panicked(panic) => {
                 let version = self.first_snapshot;
                 let panicked = Panicked::contain(panic);

@@ -1,4 +1,5 @@
-//! The serial lane: a queue of what would conflict with itself, and who is inside.
+//! Lanes: queues that one worker at a time sees to. The serial lane has what would conflict with
+//! itself, another one what waits for the baton to run alone, so that the other workers go on.
 //!
 //! | field | written by | read by |
 //! |---|---|---|
@@ -17,15 +18,20 @@ pub(crate) enum Laned {
     Series(Arc<dyn Series>),
 }
 
-/// The serial lane: what would conflict with itself is run here by one worker at a time.
-#[derive(Default)]
-pub(crate) struct Lane {
-    queue: SegQueue<Laned>,
+/// A queue that one worker at a time sees to.
+pub(crate) struct Lane<T> {
+    queue: SegQueue<T>,
     busy: AtomicBool,
 }
 
-impl Lane {
-    pub(crate) fn push(&self, queued: Laned) {
+impl<T> Default for Lane<T> {
+    fn default() -> Self {
+        Self { queue: SegQueue::new(), busy: AtomicBool::new(false) }
+    }
+}
+
+impl<T> Lane<T> {
+    pub(crate) fn push(&self, queued: T) {
         self.queue.push(queued);
         // Pairs with the fence of `leave`.
         fence(Ordering::SeqCst);
@@ -42,8 +48,21 @@ impl Lane {
     }
 
     /// The next one; for who has entered.
-    pub(crate) fn next(&self) -> Option<Laned> {
+    pub(crate) fn next(&self) -> Option<T> {
         self.queue.pop()
+    }
+
+    /// Enters for the next one, if there is one and nobody else is inside.
+    pub(crate) fn enter_for_next(&self) -> Option<T> {
+        if !self.enter() {
+            return None;
+        }
+        let next = self.next();
+        if next.is_none() {
+            // Whoever was inside before took it.
+            self.leave();
+        }
+        next
     }
 
     /// Leaves. The caller looks at the queue once more: what was pushed meanwhile may have found

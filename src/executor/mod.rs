@@ -88,7 +88,8 @@ pub struct ExecutorBuilder {
 
 impl ExecutorBuilder {
     /// How many handlers can run at once: 1 to [`MAX_THREADS`]; by default as many as there are
-    /// cores. With 1, a handler runs while holding the baton: no read is logged, none validated.
+    /// cores. With 1, a handler runs while holding the baton: no read is logged, none validated,
+    /// unless a thread outside has it for long.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self

@@ -13,6 +13,7 @@ use crate::conflict_log::Outcome as Booked;
 use crate::sync::{Arc, now_ns};
 use crate::transaction::{
     attempt::{Attempt, Spare},
+    choice::Left,
     commit::{self, Hold, Outcome, Wish},
     run::{Ran, attempt_once, view_attempt, view_logged},
     sink,
@@ -140,6 +141,7 @@ impl Runner {
             self.give_up_members();
         }
         match work {
+            Work::Task(task) if self.core.waits_for_room(&task) => self.core.put_aside(task),
             Work::Task(task) => self.begin_queued(Laned::Task(task), now),
             Work::Members(series, members) => {
                 self.begin_queued(Laned::Members(series, members), now);
@@ -155,6 +157,8 @@ impl Runner {
                 task.began_ns = now_ns();
                 self.write_alone(&mut hold, task);
                 hold.end();
+                // This thread looks once more for what came meanwhile.
+                self.core.alone.leave();
             }
         }
         true
@@ -207,7 +211,9 @@ impl Runner {
         self.commit_gathered();
         self.in_lane = true;
         loop {
-            while let Some(work) = self.core.lane.next() {
+            while self.core.ready.has_room()
+                && let Some(work) = self.core.lane.next()
+            {
                 self.run_queued(work, now);
                 while let Some(task) = self.again.pop() {
                     self.run(task, now_ns());
@@ -220,7 +226,8 @@ impl Runner {
             self.let_go();
             self.core.lane.leave();
             // Out of it for a moment, or for good if other work has waited long enough.
-            if now - began > LANE_NS || !self.core.lane.enter() {
+            let stays = now - began <= LANE_NS && self.core.ready.has_room();
+            if !stays || !self.core.lane.enter() {
                 self.in_lane = false;
                 return;
             }
@@ -266,9 +273,9 @@ impl Runner {
         let handled = task.job.handled();
         let mut spare = spare.handler(handled.label, Some(task.admission()));
         if !task.is_member() {
-            // To leave a handler costs microseconds, so a short one is let run.
-            let long = handled.cost().is_long();
-            let cancel = task.job.cancel().filter(|_| long).cloned();
+            // A snapshot is not left.
+            let writes = task.job.kind() != Kind::Read;
+            let cancel = task.job.cancel().filter(|_| writes).cloned();
             spare = spare.tied(cancel, task.job.home());
         }
         let attempt = spare.begin();
@@ -308,7 +315,7 @@ impl Runner {
         let (attempt, ran) = view_logged(attempt, |snapshot| job.view(snapshot));
         self.ran(&mut task);
         let (booked, how) = match ran {
-            Ran::Left(left) => return self.park(task, attempt, Wish::Park(*left)),
+            Ran::Left(left) => return self.park(task, attempt, *left),
             Ran::Panic(panic) => (Booked::Panicked, How::Panicked(Panicked::contain(panic))),
             // The state has changed meanwhile; a search is followed by its act.
             Ran::Answer(()) if task.job.kind() == Kind::SearchThenWrite => {
@@ -325,11 +332,17 @@ impl Runner {
         self.end(task, version, booked, how);
     }
 
-    /// Submits an attempt whose reads are to be validated by whoever has the baton.
-    fn park(&mut self, mut task: Box<Task>, attempt: Attempt, wish: Wish) {
+    /// Submits an attempt whose reads are to be validated by whoever has the baton; without room,
+    /// it is run again once there is some.
+    fn park(&mut self, mut task: Box<Task>, attempt: Attempt, left: Left) {
         self.let_go();
-        self.core.ready.joins(&mut task, self.is_worker());
-        commit::submit(attempt, wish, task);
+        if self.core.arrival.is_none() && !self.core.ready.has_room() {
+            self.keep(attempt.end());
+            return self.core.put_aside(task);
+        }
+        self.core.ready.joins(&mut task);
+        let left = left.since(&mut task.waits_since);
+        commit::submit(attempt, Wish::Park(left), task);
     }
 
     /// The search of a [`Kind::SearchThenWrite`], once. A panic in it ends the task.
@@ -379,7 +392,7 @@ impl Runner {
                 self.end(task, version, Booked::ReadOnly, How::Done);
             }
             Ran::Answer(Verdict::Commit) => self.commit(task, attempt, now),
-            Ran::Left(left) => self.park(task, attempt, Wish::Park(*left)),
+            Ran::Left(left) => self.park(task, attempt, *left),
             Ran::TakenBack => {
                 self.keep(attempt.discard());
                 task.take_back();
@@ -431,10 +444,9 @@ impl Runner {
 
     fn submit_gathered(&mut self) {
         debug_assert!(self.hold.is_none(), "would wait for itself");
-        let waits = self.is_worker();
         for mut task in self.gathered.drain(..) {
             if let Some(attempt) = task.attempt.take() {
-                self.core.ready.joins(&mut task, waits);
+                self.core.ready.joins(&mut task);
                 commit::submit(attempt, Wish::Commit, task);
             }
         }
@@ -467,7 +479,7 @@ impl Runner {
                     let (version, panicked) = (task.first_snapshot, Panicked::contain(panic));
                     self.end(task, version, Booked::Panicked, How::Panicked(panicked));
                 }
-                None => unreachable!("gathered with an attempt"),
+                outcome => unreachable!("gathered with an attempt: {outcome:?}"),
             }
         }
         self.gathered = gathered;

@@ -11,8 +11,6 @@ pub(crate) const INLINE_NS: u64 = 10_000;
 pub(crate) const GROUP: usize = 16;
 /// How long the first of those that end together waits for the others.
 pub(crate) const TOGETHER_NS: u64 = 40_000;
-/// A handler that takes at least so long is left at a read when it has been taken back.
-pub(crate) const LONG_NS: u64 = 1_000_000;
 /// How many cheap handlers a worker runs in a row before it takes an expensive one that waits.
 pub(crate) const CHEAP_IN_A_ROW: u32 = 16;
 
@@ -59,11 +57,6 @@ impl Cost {
     #[inline]
     pub(crate) fn goes_together(self) -> bool {
         self.0 != 0 && self.0 <= TOGETHER_NS / 2
-    }
-
-    /// Whether a run is worth being broken off; unknown counts as long.
-    pub(crate) fn is_long(self) -> bool {
-        self.0 == 0 || self.0 >= LONG_NS
     }
 
     /// Whether this is news to those who know `other`: another class, or an eighth more or less.

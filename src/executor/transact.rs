@@ -176,14 +176,16 @@ impl<R> Transact<R> {
     }
 
     /// Takes the transaction back if it has not committed: parked it ends at once, queued when a
-    /// worker comes to it, and running for long at its next read. Its answer is then
-    /// [`Failure::Cancelled`].
+    /// worker comes to it, running at its next read, and with its run over when its commit would be
+    /// its turn. Its answer is then [`Failure::Cancelled`].
     pub fn cancel(&self) {
         self.cancel.cancel(Why::Cancelled);
     }
 
     /// Has it taken back if it has not committed after `limit`: its answer is then
-    /// [`Failure::Late`]. The limit is kept to about a millisecond.
+    /// [`Failure::Late`]. About a millisecond after the limit it is taken back as by
+    /// [`Transact::cancel`]; so while all threads of the executor are busy, the answer of one that
+    /// is queued comes later.
     pub fn within(self, limit: Duration) -> Self {
         watch::cancel_after(limit, &self.cancel);
         self

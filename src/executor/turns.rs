@@ -180,6 +180,10 @@ impl Runner {
             Turn::Woken(task) => (task, false),
         };
         match task.ahead.take() {
+            Some((attempt, ran)) if task.taken_back().is_some() => {
+                self.throw_away(attempt, ran);
+                task.take_back();
+            }
             Some((attempt, ran)) => self.judge(hold, task, attempt, ran),
             None if task.taken_back().is_some() => task.take_back(),
             None => self.run_here(hold, task),
@@ -208,12 +212,17 @@ impl Runner {
         match hold.validate(&attempt) {
             Ok(()) => self.decide_holding(hold, task, attempt, ran),
             Err(conflict) => {
-                self.keep(attempt.discard());
-                if let Ran::Panic(panic) = ran {
-                    deferred::drop_later(panic.into_payload());
-                }
+                self.throw_away(attempt, ran);
                 self.run_in_turn(hold, task, &conflict);
             }
+        }
+    }
+
+    /// Throws away what has run ahead in vain.
+    fn throw_away(&mut self, attempt: Attempt, ran: Ran<Verdict>) {
+        self.keep(attempt.discard());
+        if let Ran::Panic(panic) = ran {
+            deferred::drop_later(panic.into_payload());
         }
     }
 

@@ -248,6 +248,7 @@ impl<'a, W, A> Together<'a, W, A> {
                             return self.steps.push(Step::Conflicted(handler));
                         }
                         (_, Outcome::Panicked(panic)) => panic.resume(),
+                        (_, Outcome::TakenBack) => unreachable!("nobody takes it back"),
                     }
                 }
                 effects.into_iter().for_each(|effect| effect());

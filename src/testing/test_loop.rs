@@ -268,6 +268,7 @@ impl TestLoop {
                 (_, Outcome::Committed(_)) => {}
                 (spare, Outcome::Failed(_)) => return Err(spare),
                 (_, Outcome::Panicked(panic)) => panic.resume(),
+                (_, Outcome::TakenBack) => unreachable!("nobody takes it back"),
             }
         }
         effects.into_iter().for_each(|effect| effect());

@@ -135,16 +135,23 @@ impl Spare {
 }
 
 impl Attempt {
-    /// Whether it leaves all cells as they are: then its snapshot is its place.
+    /// Whether it leaves all cells as they are, and has nothing for a sink: then it is no version.
     #[inline]
     pub(crate) fn wrote_nothing(&self) -> bool {
-        self.logs.writes.is_empty()
+        self.logs.writes.is_empty() && self.logs.record.borrow().is_empty()
     }
 
-    /// Whether its end changes nothing but its answer: then it needs no baton.
+    /// Whether its end changes nothing but its answer: then it needs no baton, and its snapshot is
+    /// its place.
     #[inline]
     pub(crate) fn is_plain_reader(&mut self) -> bool {
         self.wrote_nothing() && self.logs.outbox.is_empty()
+    }
+
+    /// Whether it was taken back, by a deadline or because nobody wants its answer.
+    #[inline]
+    pub(crate) fn is_taken_back(&self) -> bool {
+        self.logs.cancel.as_ref().is_some_and(|cancel| cancel.why().is_some())
     }
 
     /// Moves its snapshot on to the newest state, if nothing that it read was written since (R5).

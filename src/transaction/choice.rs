@@ -7,7 +7,7 @@
 
 use super::view::{Mode, Transaction};
 use crate::cell::{deferred, logs::WriteMark};
-use crate::sync::{fault, point};
+use crate::sync::{fault, now_ns, point};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
 /// Why and where a handler was left.
@@ -17,10 +17,29 @@ pub(crate) struct Left {
     pub(crate) place: &'static Location<'static>,
     /// Whether it was taken back and is not to be run again.
     pub(crate) taken_back: bool,
+    /// When it was parked first, if it was woken in vain since; else 0.
+    pub(crate) since_ns: u64,
+}
+
+impl Left {
+    /// Left at `place`, to be run again.
+    pub(super) fn at(place: &'static Location<'static>) -> Self {
+        Self { place, taken_back: false, since_ns: 0 }
+    }
+
+    /// The same for one that has waited since it was parked first, which is kept in `first_ns`.
+    pub(crate) fn since(self, first_ns: &mut u64) -> Self {
+        if *first_ns == 0 {
+            *first_ns = now_ns();
+        }
+        Self { since_ns: *first_ns, ..self }
+    }
 }
 
 /// The payload with which a handler is left.
 struct Unwind;
+
+pub(super) const RUNS_ONCE: &str = "an irrevocable transaction cannot be run again";
 
 /// Leaves the handler, without the panic hook.
 pub(super) fn unwind() -> ! {
@@ -97,8 +116,9 @@ impl Transaction {
     /// ```
     #[track_caller]
     pub fn retry(&self) -> ! {
-        assert!(self.mode != Mode::ReadOnly, "inside a snapshot: use `Snapshot::retry`");
-        assert!(self.mode != Mode::Irrevocable, "an irrevocable transaction cannot be run again");
+        let reads_only = matches!(self.mode, Mode::ReadOnly { .. });
+        assert!(!reads_only, "inside a snapshot: use `Snapshot::retry`");
+        assert!(self.mode != Mode::Irrevocable, "{RUNS_ONCE}");
         self.leave();
         point!(Retry);
         unwind()
@@ -107,7 +127,7 @@ impl Transaction {
     /// Notes that the handler is left.
     #[track_caller]
     pub(super) fn leave(&self) {
-        self.left.set(Some(Left { place: Location::caller(), taken_back: false }));
+        self.left.set(Some(Left::at(Location::caller())));
     }
 
     /// At a read of a handler that can be taken back: leaves it if it was. Not while it unwinds
@@ -115,7 +135,7 @@ impl Transaction {
     pub(super) fn leave_if_taken_back(&self, place: &'static Location<'static>) {
         let cancel = self.attempt.logs.cancel.as_ref();
         if cancel.is_some_and(|cancel| cancel.why().is_some()) && !std::thread::panicking() {
-            self.left.set(Some(Left { place, taken_back: true }));
+            self.left.set(Some(Left { taken_back: true, ..Left::at(place) }));
             unwind()
         }
     }

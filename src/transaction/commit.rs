@@ -55,6 +55,8 @@ pub(crate) enum Outcome {
     Failed(Box<Conflict>),
     /// A step of a fold panicked, or it could not be parked; nothing of it is visible.
     Panicked(Panic),
+    /// It was taken back while it waited; nothing of it is visible.
+    TakenBack,
 }
 
 impl Outcome {
@@ -113,19 +115,6 @@ impl Queues {
     }
 }
 
-/// Commits an attempt that wrote something, or gives it back because the baton is held.
-#[inline]
-pub(crate) fn try_commit(attempt: Attempt) -> Result<(Spare, Outcome), Attempt> {
-    match Hold::try_begin() {
-        Some(mut hold) => {
-            let result = hold.commit(attempt);
-            hold.end();
-            Ok(result)
-        }
-        None => Err(attempt),
-    }
-}
-
 /// Makes an attempt READY (C1, C2): its owner hears of it once it has been committed, parked or has
 /// failed.
 pub(crate) fn submit(attempt: Attempt, wish: Wish, owner: Box<dyn Finish>) {
@@ -136,17 +125,10 @@ pub(crate) fn submit(attempt: Attempt, wish: Wish, owner: Box<dyn Finish>) {
 
 /// Commits for a thread that waits: nobody else can run its closure again.
 pub(crate) fn commit_and_wait(attempt: Attempt) -> (Spare, Outcome) {
-    // A commit is about as long as handing one over, and here its logs are in this core's cache: so
-    // look for the baton a few times, less and less often, before it is left to the holder.
-    let mut attempt = attempt;
-    for look in 0..LOOKS {
-        match try_commit(attempt) {
-            Ok(result) => return result,
-            Err(again) => attempt = again,
-        }
-        for _ in 0..FIRST_WAIT << look {
-            spin_loop();
-        }
+    if let Some(mut hold) = Hold::begin_soon() {
+        let result = hold.commit(attempt);
+        hold.end();
+        return result;
     }
     match wait(attempt, Wish::Commit) {
         Waited::Ended(spare, outcome) => (spare, outcome),
@@ -213,6 +195,20 @@ impl Hold {
             return None;
         }
         STORE.baton().try_take().map(Self::adopt)
+    }
+
+    /// Takes the baton if it is free within a few looks, less and less often: a commit is about as
+    /// long as handing one over, and here its logs are in this core's cache.
+    #[inline]
+    pub(crate) fn begin_soon() -> Option<Self> {
+        for look in 0..LOOKS {
+            match Self::try_begin() {
+                None if sink::is_closed() => return None,
+                None => (0..FIRST_WAIT << look).for_each(|_| spin_loop()),
+                hold => return hold,
+            }
+        }
+        None
     }
 
     /// Whether the baton is free, as far as this thread can see.
@@ -290,13 +286,6 @@ fn commit_one(
     mut attempt: Attempt,
     woken: &mut Woken,
 ) -> (Spare, Outcome) {
-    if attempt.wrote_nothing() {
-        // Its snapshot is its place; it came here to open its effects behind those of every
-        // version it saw, which were opened under the baton.
-        let version = attempt.view.snapshot();
-        attempt.logs.outbox.open(version);
-        return (attempt.end(), Outcome::Committed(version));
-    }
     // (C4) Phase a: all that can fail.
     point!(Validate);
     if fault!("outbox-before-commit") {
@@ -309,6 +298,12 @@ fn commit_one(
             STORE.publish(guard, version);
         }
         return (attempt.end(), Outcome::Failed(Conflict::boxed(stale)));
+    }
+    if attempt.wrote_nothing() {
+        // It came here to open its effects, behind those of all versions so far: this is its place.
+        let version = STORE.watermark();
+        attempt.logs.outbox.open(version);
+        return (attempt.end(), Outcome::Committed(version));
     }
     if attempt.logs.writes.has_folds()
         && let Err(payload) = run_folds(guard, &mut attempt)
@@ -447,7 +442,11 @@ fn commit_some(guard: &mut Guard<Held>, backlog: &mut Backlog, woken: &mut Woken
         let Ready { attempt, wish, owner } = ready.into_value();
         match wish {
             Wish::Commit => {
-                let (spare, outcome) = commit_one(guard, attempt, woken);
+                let (spare, outcome) = match attempt.is_taken_back() {
+                    // What it asked for is thrown away.
+                    true => (attempt.end(), Outcome::TakenBack),
+                    false => commit_one(guard, attempt, woken),
+                };
                 finished.push((owner, spare, outcome));
             }
             Wish::Park(left) => {

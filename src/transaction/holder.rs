@@ -55,7 +55,9 @@ impl fmt::Display for Holder {
 
 /// The handler that has run for at least `age` while nobody else could commit, if there is one: it
 /// lost too often, or its turn in arrival order came before it could be run ahead, or it runs in
-/// [`irrevocably`](crate::irrevocably), or on the only thread of its executor.
+/// [`irrevocably`](crate::irrevocably), or on the only thread of its executor. The steps of
+/// [`Transaction::update_later`](crate::Transaction::update_later), which are run by whoever
+/// commits, are not told of.
 ///
 /// For an operator or a watchdog that asks now and then: a server that answers nothing may be
 /// waiting for exactly one handler, and this names it while it runs. What has ended is in

@@ -257,7 +257,7 @@ impl Finish for Waits {
 fn wait_for(cell: &TVar<u64>, owner: Waits) {
     let attempt = begin();
     if *get(&attempt, cell) == 0 {
-        let left = Left { place: std::panic::Location::caller(), taken_back: false };
+        let left = Left::at(std::panic::Location::caller());
         commit::submit(attempt, Wish::Park(left), Box::new(owner));
     } else {
         owner.told.fetch_add(1, Ordering::Relaxed);

@@ -113,7 +113,8 @@ pub(super) fn enter(
         table.waiters.insert((*cell, id));
     }
     let cells = cells.into_iter().map(|cell| (cell, cell.label())).collect();
-    table.entries.insert(id, Entry { owner, cells, handler, left, since_ns: now_ns() });
+    let since_ns = if left.since_ns == 0 { now_ns() } else { left.since_ns };
+    table.entries.insert(id, Entry { owner, cells, handler, left, since_ns });
     Ok(())
 }
 
@@ -172,8 +173,10 @@ pub fn parked_for(age: Duration, most: usize) -> Vec<Parked> {
     let now = now_ns();
     let waits = |entry: &Entry| Duration::from_nanos(now.saturating_sub(entry.since_ns));
     let table = TABLE.lock();
-    let old = table.entries.values().filter(|entry| waits(entry) >= age).take(most);
-    let report = old.map(|entry| {
+    let mut old: Vec<_> = table.entries.values().filter(|entry| waits(entry) >= age).collect();
+    // Not that of the table: who was woken in vain has a new entry, and its first time.
+    old.sort_by_key(|entry| entry.since_ns);
+    let report = old.into_iter().take(most).map(|entry| {
         let mut cells: Vec<_> = entry.cells.iter().map(|(_, name)| name.text()).collect();
         cells.iter_mut().filter(|name| name.is_empty()).for_each(|name| *name = "unnamed cell");
         cells.sort_unstable();

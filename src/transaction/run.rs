@@ -53,7 +53,7 @@ pub(crate) enum Ran<R> {
     Panic(Panic),
     /// It called `retry`.
     Left(Box<Left>),
-    /// It was taken back while it ran.
+    /// It was taken back before it ended.
     TakenBack,
 }
 
@@ -169,6 +169,13 @@ pub fn irrevocably<R>(f: impl FnOnce(&Transaction) -> R) -> R {
     assert!(!inside, "inside a transaction or a snapshot nothing is irrevocable: it may run again");
     assert!(!ON_LOOP.with(Cell::get), "a loop must not wait: give it to a thread of its own");
     let mut hold = commit::take_alone(STORE.watermark());
+    if sink::is_active()
+        && let Some(why) = sink::failure()
+    {
+        // Told before it does what cannot be undone.
+        hold.end();
+        panic!("{why}");
+    }
     let attempt = attempt::take().handler(Label::NONE, None).begin();
     holder::runs(Label::NONE, now_ns());
     let (attempt, ran) = attempt_once(attempt, Mode::Irrevocable, f);
@@ -177,10 +184,12 @@ pub fn irrevocably<R>(f: impl FnOnce(&Transaction) -> R) -> R {
         Ran::Answer(answer) => match hold.commit(attempt) {
             (spare, Outcome::Committed(version)) => (spare, Ok(answer), version),
             (spare, Outcome::Panicked(panic)) => (spare, Err(panic), 0),
-            (_, Outcome::Failed(conflict)) => unreachable!("stale under the baton: {conflict:?}"),
+            (_, outcome) => unreachable!("under the baton: {outcome:?}"),
         },
         Ran::Panic(panic) => (attempt.end(), Err(panic), 0),
-        Ran::Left(_) | Ran::TakenBack => unreachable!("refused"),
+        Ran::Left(_) | Ran::TakenBack => {
+            unreachable!("refused by its `retry`, and by that of a snapshot inside of it")
+        }
     };
     hold.end();
     attempt::keep(spare);
@@ -228,12 +237,13 @@ pub fn snapshot<R>(f: impl Fn(&Snapshot) -> R) -> R {
     }
     let (mut spare, mut version, mut ran) = view_once(attempt::take(), &f);
     // Left early: from now on with its reads logged, to be parked on.
+    let mut waits_since = 0;
     while let Ran::Left(_) = ran {
         let attempt;
         (attempt, ran) = view_logged(spare.begin(), &f);
         version = attempt.view.snapshot();
         spare = match &ran {
-            Ran::Left(left) => park(attempt, **left),
+            Ran::Left(left) => park(attempt, left.since(&mut waits_since)),
             _ => attempt.end(),
         };
     }
@@ -285,7 +295,7 @@ fn park(attempt: Attempt, left: Left) -> Spare {
     match commit::park_and_wait(attempt, left) {
         Ok(spare) | Err((spare, Outcome::Failed(_))) => spare,
         Err((_, Outcome::Panicked(panic))) => panic.resume(),
-        Err((_, Outcome::Committed(_))) => unreachable!("it asked to be parked"),
+        Err((_, outcome)) => unreachable!("it asked to be parked: {outcome:?}"),
     }
 }
 
@@ -298,7 +308,10 @@ pub(crate) fn attempt_once<R>(
 ) -> (Attempt, Ran<R>) {
     let tx = Transaction::new(attempt, mode);
     let result = catch_unwind(AssertUnwindSafe(|| CURRENT.enter(Some(&tx), || f(&tx))));
-    let ran = Ran::of(result, tx.left.get());
+    let ran = match Ran::of(result, tx.left.get()) {
+        Ran::Answer(_) if tx.attempt.is_taken_back() => Ran::TakenBack,
+        ran => ran,
+    };
     (tx.into_attempt(), ran)
 }
 
@@ -341,7 +354,7 @@ fn run_to_the_end<R, E>(
 ) -> (Spare, Ended<R, E>) {
     let mut failures = 0;
     let mut began = None;
-    let mut first_snapshot = 0;
+    let (mut first_snapshot, mut waits_since) = (0, 0);
     loop {
         let (mut attempt, ran) = attempt_once(spare.begin(), Mode::Optimistic, f);
         let snapshot = attempt.view.snapshot();
@@ -351,7 +364,7 @@ fn run_to_the_end<R, E>(
             Ran::Answer(Err(error)) => return (attempt.discard(), Ok((Err(error), snapshot))),
             Ran::Answer(Ok(answer)) => answer,
             Ran::Left(left) => {
-                spare = park(attempt, *left);
+                spare = park(attempt, left.since(&mut waits_since));
                 (failures, began) = (0, None);
                 continue;
             }
@@ -364,6 +377,7 @@ fn run_to_the_end<R, E>(
             (spare, Outcome::Committed(version)) => return (spare, Ok((Ok(answer), version))),
             (spare, Outcome::Panicked(panic)) => return (spare, Err(panic)),
             (again, Outcome::Failed(_)) => spare = again,
+            (_, Outcome::TakenBack) => unreachable!("only an executor takes back"),
         }
         // The clock is read only by those who have failed.
         let since = *began.get_or_insert_with(now_ns);
@@ -397,7 +411,7 @@ fn run_alone<R, E>(
         Ran::Answer(Ok(answer)) => match hold.commit(attempt) {
             (spare, Outcome::Committed(version)) => (spare, Ok((Ok(answer), version))),
             (spare, Outcome::Panicked(panic)) => (spare, Err(panic)),
-            (_, Outcome::Failed(conflict)) => unreachable!("stale under the baton: {conflict:?}"),
+            (_, outcome) => unreachable!("under the baton: {outcome:?}"),
         },
         Ran::Answer(Err(error)) => (attempt.end(), Ok((Err(error), snapshot))),
         Ran::Panic(panic) => (attempt.end(), Err(panic)),
@@ -430,24 +444,32 @@ fn join<R, E>(f: &impl Fn(&Transaction) -> Result<R, E>) -> Result<R, E> {
 fn read_only<R, E>(view: &Snapshot, f: &impl Fn(&Transaction) -> Result<R, E>) -> Result<R, E> {
     let (slot, logs) = Spare::new().split();
     let attempt = Attempt { view: view.view().again(slot), logs };
-    let (attempt, ran) = attempt_once(attempt, Mode::ReadOnly, f);
+    let mode = Mode::ReadOnly { logged: view.is_logged() };
+    let (attempt, ran) = attempt_once(attempt, mode, f);
+    view.log(&attempt.logs.reads.cells());
     drop(attempt.discard());
     match ran {
         Ran::Answer(answer) => answer,
         Ran::Panic(panic) => panic.resume(),
-        Ran::Left(_) | Ran::TakenBack => unreachable!("refused in a snapshot"),
+        // By a snapshot inside of it.
+        Ran::Left(left) => view.leave(*left),
+        Ran::TakenBack => unreachable!("it has nothing by which it could be"),
     }
 }
 
 impl<T: Send + Sync + 'static> crate::TVar<T> {
     /// Calls `f` with the value in a snapshot made for this call; inside a transaction or a
     /// snapshot, with the value there.
+    ///
+    /// # Panics
+    /// When `f` calls [`Snapshot::retry`](crate::Snapshot::retry) outside of any transaction: it
+    /// runs once.
     #[track_caller]
     pub fn with<R>(&self, f: impl FnOnce(&T) -> R) -> R {
         let f = Cell::new(Some(f));
         snapshot(|s| match f.take() {
             Some(f) => f(s.get(self)),
-            None => unreachable!("a snapshot runs its closure once"),
+            None => panic!("`retry` inside `TVar::with`, whose closure runs once"),
         })
     }
 }

@@ -96,7 +96,7 @@ pub(super) fn is_closed() -> bool {
 }
 
 /// Why no write commits any more (K6).
-fn failure() -> Option<String> {
+pub(super) fn failure() -> Option<String> {
     STATE.lock().as_ref().and_then(|state| state.failure.clone())
 }
 
@@ -206,10 +206,9 @@ pub(super) fn wait_open() {
 /// answer, its closures and callbacks, the return of [`atomically`](crate::atomically). So do
 /// answers of read-only handlers, for the version that they saw. Commits themselves go on, and
 /// others see their writes, until `capacity` bytes of records wait, which those that commit
-/// together may exceed by a few records: then no write commits until there is room. Read-only work
-/// goes on meanwhile, on an executor with two threads and more while at most 64 of its writes wait
-/// for room; with more its workers wait too, as the only thread of an executor does from the first
-/// one on.
+/// together may exceed by a few records: then no write commits until there is room. Of an executor
+/// some 64 writes are run meanwhile and wait with their results, the others in its queues; no
+/// thread of it waits, in commit order, but one for a handler that is to run alone.
 ///
 /// If the sink fails, all that waits ends with an error, as does every later write; what had been
 /// let out before is durable.

@@ -31,6 +31,7 @@ pub struct Snapshot {
 struct Joined {
     writes: FrozenWrites,
     logged: bool,
+    irrevocable: bool,
     reads: Table<Vec<(CellRef, &'static Location<'static>)>>,
 }
 
@@ -44,7 +45,7 @@ impl Snapshot {
     /// A view of its own whose reads are logged, to be parked on.
     pub(crate) fn logging(view: Announcement) -> Self {
         let (writes, reads) = (FrozenWrites::none(), Table::new(Vec::new()));
-        let joined = Some(Box::new(Joined { writes, logged: true, reads }));
+        let joined = Some(Box::new(Joined { writes, logged: true, irrevocable: false, reads }));
         Self { view: Fixed::new(view), joined, left: OnceLock::new() }
     }
 
@@ -57,13 +58,21 @@ impl Snapshot {
     /// # Panics
     /// Always, by a payload of the library that never reaches the panic hook: the handler's
     /// destructors run. If nothing was read, the handler itself ends with a panic, since nothing
-    /// could wake it.
+    /// could wake it; as it does inside [`irrevocably`](crate::irrevocably) and
+    /// [`TVar::with`](crate::TVar::with), whose closures run once.
     ///
     /// # Re-run
     /// That is what it is for.
     #[track_caller]
     pub fn retry(&self) -> ! {
-        self.left.get_or_init(|| Left { place: Location::caller(), taken_back: false });
+        let irrevocable = self.joined.as_ref().is_some_and(|joined| joined.irrevocable);
+        assert!(!irrevocable, "{}", super::choice::RUNS_ONCE);
+        self.leave(Left::at(Location::caller()))
+    }
+
+    /// Leaves the handler for what a part of it has noted.
+    pub(super) fn leave(&self, left: Left) -> ! {
+        self.left.get_or_init(|| left);
         super::choice::unwind()
     }
 
@@ -90,6 +99,18 @@ impl Snapshot {
     /// The announcement.
     pub(crate) fn view(&self) -> &Announcement {
         self.view.announcement()
+    }
+
+    /// Whether its reads are logged.
+    pub(super) fn is_logged(&self) -> bool {
+        self.joined.as_ref().is_some_and(|joined| joined.logged)
+    }
+
+    /// Logs what a transaction inside of it has read.
+    pub(super) fn log(&self, cells: &[CellRef]) {
+        if let Some(joined) = &self.joined {
+            cells.iter().for_each(|cell| joined.log(*cell, Location::caller()));
+        }
     }
 
     /// The value of a cell in this snapshot. Cannot fail; the reference lives as long as the
@@ -156,7 +177,8 @@ impl Transaction {
             view: Fixed::new(self.attempt.view.again(STORE.claim())),
             joined: Some(Box::new(Joined {
                 writes: self.attempt.logs.writes.freeze(),
-                logged: self.mode == Mode::Optimistic,
+                logged: matches!(self.mode, Mode::Optimistic | Mode::ReadOnly { logged: true }),
+                irrevocable: self.mode == Mode::Irrevocable,
                 reads: Table::new(Vec::new()),
             })),
             left: OnceLock::new(),

@@ -93,8 +93,9 @@ pub(crate) enum Mode {
     Alone,
     /// The same, and it cannot be left either.
     Irrevocable,
-    /// Inside a snapshot: nothing to validate, nothing to write.
-    ReadOnly,
+    /// Inside a snapshot: nothing to validate, nothing to write. Reads are `logged` where that one
+    /// is to be parked.
+    ReadOnly { logged: bool },
 }
 
 /// One run of a handler that may write.
@@ -132,7 +133,8 @@ impl Transaction {
     pub(crate) fn new(attempt: Attempt, mode: Mode) -> Self {
         let places = PLACES.load(Ordering::Relaxed);
         let (frozen, left) = (Cell::new(0), Cell::new(None));
-        let slow = places || attempt.logs.cancel.is_some();
+        let logged = mode == Mode::ReadOnly { logged: true };
+        let slow = places || attempt.logs.cancel.is_some() || logged;
         let (peeked, looked_at) = (Cell::new(false), Cell::new(0));
         let _thread = PhantomData;
         Self { attempt, mode, places, slow, frozen, left, peeked, looked_at, _thread }
@@ -216,6 +218,15 @@ impl Transaction {
         if self.places {
             self.attempt.logs.reads.push_at(cell, place);
         } else {
+            self.attempt.logs.reads.push(cell);
+        }
+    }
+
+    /// The same for an attempt that has nothing to validate.
+    #[cold]
+    fn read_unlogged(&self, cell: CellRef, place: &'static Location<'static>) {
+        self.leave_if_taken_back(place);
+        if self.mode == (Mode::ReadOnly { logged: true }) {
             self.attempt.logs.reads.push(cell);
         }
     }
@@ -371,7 +382,7 @@ impl Transaction {
     #[inline]
     #[track_caller]
     pub(super) fn check_writable(&self) {
-        if self.mode == Mode::ReadOnly || self.frozen.get() != 0 {
+        if matches!(self.mode, Mode::ReadOnly { .. }) || self.frozen.get() != 0 {
             refuse_write();
         }
     }
@@ -460,6 +471,9 @@ impl sealed::Sealed for Transaction {
         }
         point!(Read);
         if self.mode != Mode::Optimistic {
+            if self.slow {
+                self.read_unlogged(cell.cell(), place);
+            }
             return cell.read_at(&self.attempt.view);
         }
         match cell.read_newest(&self.attempt.view) {

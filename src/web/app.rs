@@ -145,8 +145,10 @@ impl App {
     /// How long a request may take until its handler has committed, waiting in queues and in
     /// `retry` included; without a limit by default. After it the handler is taken back, and the
     /// answer is 503: at once if it waits in `retry`, when a worker comes to it if it is queued, at
-    /// its next read if it has run for long. A handler that commits first is answered. Looked at 16
-    /// times in the limit, at most once in a millisecond.
+    /// its next read if it runs, at its end if it reads nothing more. A handler that commits first
+    /// is answered. Looked at 16 times in the limit, at most once in a millisecond, by the loop: so
+    /// not while the loop itself runs a handler, because there is one thread or because the handler
+    /// has been brief so far.
     pub fn deadline(mut self, limit: std::time::Duration) -> Self {
         self.settings.deadline_ns = u64::try_from(limit.as_nanos()).ok();
         self

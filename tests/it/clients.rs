@@ -2,6 +2,7 @@
 
 use crate::{limits::wait_until, running::Running, wire::client::Client};
 use std::{
+    hint::spin_loop,
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     sync::{
@@ -10,7 +11,7 @@ use std::{
         mpsc::channel,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use txloop::{App, Order, Request, Snapshot, TVar, Transaction, irrevocably, parked_for};
 
@@ -70,6 +71,17 @@ fn nobody_waits_for_a_client_that_has_gone_however_much_it_sent() {
     running.stop();
 }
 
+/// More than a handler takes that the loop runs.
+const LONG: Duration = Duration::from_micros(50);
+
+#[expect(clippy::disallowed_methods, reason = "a test's own clock")]
+fn spend(time: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        spin_loop();
+    }
+}
+
 /// Opened when it is dropped, so that a test which fails ends, too.
 struct Gate(Arc<AtomicBool>);
 
@@ -96,20 +108,20 @@ fn the_end_of_a_stream_is_seen_behind_more_than_is_read_at_once() {
         .post("/unended", for_ever());
     let running = Running::start(app.listen("127.0.0.1:0").expect("a port"));
     let mut client = connect(running.address);
-    let body = "x".repeat(1 << 20);
-    let post = |path: &str| {
-        format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    let post = |path: &str, bytes: usize| {
+        let body = "x".repeat(bytes);
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {bytes}\r\n\r\n{body}")
     };
     // The system lets more be sent ahead to whom much was sent.
     for _ in 0..30 {
-        client.write_all(post("/take").as_bytes()).expect("sent");
+        client.write_all(post("/take", 1 << 20).as_bytes()).expect("sent");
         let mut answer = [0; 512];
         assert!(client.read(&mut answer).expect("an answer") > 0);
     }
     client.write_all(b"GET /block HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
     let mut writer = client.try_clone().expect("a second handle");
     let (sent, all_sent) = channel();
-    let unended = post("/unended");
+    let unended = post("/unended", 300 << 10);
     thread::scope(|scope| {
         scope.spawn(move || {
             writer.write_all(unended.as_bytes()).expect("sent");
@@ -174,22 +186,39 @@ fn nobody_waits_whose_request_is_whole_while_the_server_ends() {
 }
 
 #[test]
-fn the_loop_goes_on_while_others_keep_it_from_committing() {
+fn loop_and_workers_go_on_while_others_keep_them_from_committing() {
+    [1, 2].into_iter().for_each(goes_on_with);
+}
+
+fn goes_on_with(threads: usize) {
     const CLIENTS: usize = 200;
     const ROUNDS: u64 = 5;
     let cells: Arc<[TVar<u64>]> = (0..CLIENTS).map(|_| TVar::new(0)).collect();
-    let written = Arc::clone(&cells);
-    let app = app().get("/set/{n}", move |tx: &Transaction, req: &Request| {
+    let (written, scanned) = (Arc::clone(&cells), Arc::clone(&cells));
+    let set = move |tx: &Transaction, req: &Request| {
         let n = req.param_number("n").unwrap_or(0) as usize;
         tx.modify(&written[n], |times| *times += 1);
-    });
+    };
+    // Of the second kind one waits in the queues of the workers.
+    let long = set.clone();
+    let app = app()
+        .threads(threads)
+        .get("/set/{n}", set)
+        .get("/long/{n}", move |tx: &Transaction, req: &Request| {
+            spend(LONG);
+            long(tx, req);
+        })
+        .get("/scan", move |view: &Snapshot, _: &Request| {
+            spend(LONG);
+            scanned.iter().map(|cell| *view.get(cell)).sum::<u64>().to_string()
+        });
     let running = Running::start(app.listen("127.0.0.1:0").expect("a port"));
     let address = running.address;
-    let set = |n| format!("GET /set/{n} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let ask = |path, n| format!("GET /{path}/{n} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     // Brief ones run on the loop, once that is known of them.
     for _ in 0..64 {
         let mut client = connect(address);
-        client.write_all(set(0).as_bytes()).expect("sent");
+        client.write_all(ask("set", 0).as_bytes()).expect("sent");
         assert_eq!(last_status(&mut client), 204);
     }
     // A run that is disturbed is not brief, and shows nothing.
@@ -208,10 +237,13 @@ fn the_loop_goes_on_while_others_keep_it_from_committing() {
             entered.recv().expect("it holds the baton");
             let mut clients: Vec<_> = (0..CLIENTS).map(|_| connect(address)).collect();
             for (n, client) in clients.iter_mut().enumerate() {
-                client.write_all(set(n).as_bytes()).expect("sent");
+                let path = if n % 2 == 0 { "set" } else { "long" };
+                client.write_all(ask(path, n).as_bytes()).expect("sent");
             }
             let mut other = Client::connect(address);
-            (0..3).for_each(|_| assert_eq!(other.ask("GET", "/nowhere", "").status, 404));
+            for (path, status) in [("/nowhere", 404), ("/ping", 200), ("/scan", 200)].repeat(3) {
+                assert_eq!(other.ask("GET", path, "").status, status);
+            }
             drop(gate);
             for client in &mut clients {
                 assert_eq!(last_status(client), 204);
@@ -256,7 +288,7 @@ fn who_only_reads_is_late_too_whatever_the_order() {
         assert_eq!(last_status(&mut late), 503, "{order:?}");
         assert_eq!(runs.load(Relaxed), 0, "{order:?}");
         for mut client in blocked {
-            assert_eq!(last_status(&mut client), 204, "{order:?}: it reads nothing");
+            assert_eq!(last_status(&mut client), 503, "{order:?}: at its end");
         }
         drop(late);
         running.stop();

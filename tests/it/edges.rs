@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 use txloop::{
-    Executor, GridUnit, TGrid, TMap, TOrdMap, TVar, TVec, Transaction, atomically, probe, snapshot,
-    try_atomically,
+    Executor, GridUnit, TGrid, TMap, TOrdMap, TVar, TVec, Transaction, atomically, irrevocably,
+    probe, snapshot, try_atomically,
 };
 
 /// Says on a channel that it was dropped, and on which thread.
@@ -537,4 +537,56 @@ fn what_an_executor_runs_may_panic() {
     assert_eq!(cell.with(|n| *n), 1);
     assert_eq!(executor.transact("next", |_| 1).wait(), Ok(1));
     assert_eq!(executor.stats().ended, 2);
+}
+
+/// The text of a panic.
+fn panic_text(f: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it panics");
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => payload.downcast_ref::<&str>().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+#[test]
+fn what_runs_once_cannot_be_left() {
+    let cell = TVar::new(0);
+    let leave = || {
+        snapshot(|s| {
+            s.get(&cell);
+            s.retry();
+        })
+    };
+    let text = panic_text(|| irrevocably(|_| leave()));
+    assert!(text.contains("cannot be run again"), "{text}");
+    // The baton is free.
+    atomically(|tx| tx.set(&cell, 1));
+    let text = panic_text(|| cell.with(|_| leave()));
+    assert!(text.contains("closure runs once"), "{text}");
+}
+
+#[test]
+fn a_snapshot_waits_for_what_was_read_inside_of_it() {
+    let (cell, looked) = (TVar::new(0), AtomicUsize::new(0));
+    let read = || atomically(|tx| *tx.get(&cell));
+    let reads = [
+        // The wish of an inner snapshot is that of the outer one.
+        &(|| {
+            snapshot(|_| atomically(|_| snapshot(|s| if read() == 0 { s.retry() } else { read() })))
+        }) as &(dyn Fn() -> i32 + Sync),
+        &|| snapshot(|s| if read() == 0 { s.retry() } else { read() }),
+    ];
+    for (n, wait) in reads.into_iter().enumerate() {
+        atomically(|tx| tx.set(&cell, 0));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let answer = wait();
+                looked.fetch_add(1, Ordering::SeqCst);
+                answer
+            });
+            let written = n as i32 + 7;
+            atomically(|tx| tx.set(&cell, written));
+            assert_eq!(waiter.join().expect("it is woken"), written);
+        });
+    }
 }

@@ -340,10 +340,7 @@ fn what_is_taken_back_leaves_nothing() {
         for how in [How::Cancelled, How::Late, How::Dropped] {
             check_taken_back(kind, Stage::Queued, how);
             check_taken_back(kind, Stage::Parked, how);
-            // One thread runs its handlers holding the baton, where they are not left.
-            if kind.1 > 1 {
-                check_taken_back(kind, Stage::Running, how);
-            }
+            check_taken_back(kind, Stage::Running, how);
         }
     });
 }

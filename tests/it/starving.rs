@@ -129,3 +129,31 @@ fn the_serial_lane_waits_for_nobody_who_waits_for_it() {
         assert_eq!((hot.with(|n| *n), cold.with(|n| *n)), ((round + 1) * 10_000, (round + 1) * 50));
     }
 }
+
+#[test]
+fn one_thread_gets_through_beside_many_that_are_irrevocable() {
+    let (executor, stop) = (Executor::new(1).expect("a thread"), AtomicBool::new(false));
+    let cell = TVar::new(0_u64);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    irrevocably(|_| (0..2_000).for_each(|_| std::hint::spin_loop()));
+                }
+            });
+        }
+        for n in 1..=50 {
+            let cell = cell.clone();
+            let add = executor.transact("add", move |tx| {
+                tx.modify(&cell, |n| *n += 1);
+                *tx.get(&cell)
+            });
+            let answer = add.within(std::time::Duration::from_secs(20)).wait();
+            if answer != Ok(n) {
+                stop.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(answer, Ok(n));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}

@@ -1,8 +1,17 @@
 //! Read-only handlers that wait with `Snapshot::retry` while others write what they wait for.
 
-use crate::{running::Running, wire::client::Client};
-use std::thread;
-use txloop::{App, Order, Request, Response, Snapshot, TVar, write};
+use crate::{limits::wait_until, running::Running, wire::client::Client};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+use txloop::{
+    App, Executor, Order, Request, Response, Snapshot, TVar, atomically, parked_for, write,
+};
 
 /// What the cell is counted up to.
 const LAST: u64 = 3_000;
@@ -48,5 +57,40 @@ fn readers_that_wait_under_a_busy_writer_are_answered() {
             readers.into_iter().for_each(|reader| reader.join().expect("answered"));
             running.stop();
         });
+    }
+}
+
+#[test]
+fn whoever_is_woken_in_vain_has_waited_since_the_beginning() {
+    let place = "whoever_is_woken_in_vain";
+    for threads in [1, 2] {
+        let (wanted, other) = (TVar::new(false), TVar::new(0_u64));
+        let executor = Executor::new(threads).expect("threads");
+        let (read, noise) = (wanted.clone(), other.clone());
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&runs);
+        let waits = executor.transact(place, move |tx| {
+            counts.fetch_add(1, Relaxed);
+            let woken = *tx.get(&noise);
+            tx.guard(*tx.get(&read));
+            woken
+        });
+        let waited = || {
+            let all = parked_for(Duration::ZERO, usize::MAX);
+            all.into_iter().find(|parked| parked.handler == place).map(|parked| parked.since)
+        };
+        const LONG: Duration = Duration::from_millis(50);
+        wait_until(|| waited().is_some_and(|since| since > LONG));
+        let before = runs.load(Relaxed);
+        atomically(|tx| tx.modify(&other, |n| *n += 1));
+        wait_until(|| runs.load(Relaxed) > before);
+        let mut again = None;
+        wait_until(|| {
+            again = waited();
+            again.is_some()
+        });
+        assert!(again > Some(LONG), "{again:?}");
+        atomically(|tx| tx.set(&wanted, true));
+        assert_eq!(waits.wait(), Ok(1));
     }
 }
