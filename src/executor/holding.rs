@@ -159,7 +159,9 @@ impl Runner {
                 let how = How::Panicked(Panicked::contain(panic));
                 (task.first_snapshot, Booked::Panicked, how)
             }
-            outcome => unreachable!("under the baton: {outcome:?}"),
+            // Each taken apart: nothing is left to be dropped on the way of those that commit.
+            Outcome::Failed(conflict) => unreachable!("stale under the baton: {conflict:?}"),
+            Outcome::TakenBack => unreachable!("it has not waited"),
         };
         self.core.ledger.ended(self.index, &task, version, booked);
         self.end_holding(task, version, how);

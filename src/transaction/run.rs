@@ -184,7 +184,8 @@ pub fn irrevocably<R>(f: impl FnOnce(&Transaction) -> R) -> R {
         Ran::Answer(answer) => match hold.commit(attempt) {
             (spare, Outcome::Committed(version)) => (spare, Ok(answer), version),
             (spare, Outcome::Panicked(panic)) => (spare, Err(panic), 0),
-            (_, outcome) => unreachable!("under the baton: {outcome:?}"),
+            (_, Outcome::Failed(conflict)) => unreachable!("stale under the baton: {conflict:?}"),
+            (_, Outcome::TakenBack) => unreachable!("it has not waited"),
         },
         Ran::Panic(panic) => (attempt.end(), Err(panic), 0),
         Ran::Left(_) | Ran::TakenBack => {
@@ -411,7 +412,8 @@ fn run_alone<R, E>(
         Ran::Answer(Ok(answer)) => match hold.commit(attempt) {
             (spare, Outcome::Committed(version)) => (spare, Ok((Ok(answer), version))),
             (spare, Outcome::Panicked(panic)) => (spare, Err(panic)),
-            (_, outcome) => unreachable!("under the baton: {outcome:?}"),
+            (_, Outcome::Failed(conflict)) => unreachable!("stale under the baton: {conflict:?}"),
+            (_, Outcome::TakenBack) => unreachable!("it has not waited"),
         },
         Ran::Answer(Err(error)) => (attempt.end(), Ok((Err(error), snapshot))),
         Ran::Panic(panic) => (attempt.end(), Err(panic)),
