@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 use txloop::{
-    App, Executor, Snapshot, TMap, TOrdMap, TVar, Transact, Transaction, atomically, parked_for,
-    probe, snapshot,
+    App, Executor, GridUnit, Snapshot, TGrid, TMap, TOrdMap, TVar, TVec, Transact, Transaction,
+    atomically, parked_for, probe, snapshot,
 };
 
 /// The system's allocator with a count of live bytes.
@@ -79,6 +79,8 @@ fn settles_at(before: i64, after: &str) {
 #[test]
 fn memory() {
     dropped_cells_leave_nothing();
+    cells_that_come_and_go_leave_little();
+    readers_in_turn_keep_no_cells();
     an_idle_server_drops_what_was_replaced();
     overlapping_readers_hold_few_versions();
     parked_handlers_cost_little();
@@ -98,6 +100,69 @@ fn dropped_cells_leave_nothing() {
         drop(TVar::new(format!("a value with a destructor, {i}")));
     }
     settles_at(before, "cells with destructors");
+}
+
+/// While threads make and drop cells, and nothing is written: 16,384 cells may wait, and what each
+/// thread makes meanwhile.
+fn cells_that_come_and_go_leave_little() {
+    const MOST: i64 = 64 << 20;
+    let drops: [fn(); 3] = [
+        || drop(TVar::new(1_u64)),
+        || drop(TVec::<u64>::new()),
+        || {
+            snapshot(|s| *TGrid::new(GridUnit::Tile, (10, 10), 0_u8).get(s, (1, 1)));
+        },
+    ];
+    for (which, once) in drops.into_iter().enumerate() {
+        let before = settled();
+        let most = AtomicI64::new(before);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for n in 0..400_000 {
+                        once();
+                        if n % 1_000 == 0 {
+                            most.fetch_max(live(), Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        let grown = most.into_inner() - before;
+        assert!(grown < MOST, "{which}: {grown} bytes more");
+        settles_at(before, "cells that come and go");
+    }
+}
+
+/// Two readers, one of which is always under way, and no writer.
+fn readers_in_turn_keep_no_cells() {
+    let (turns, stop) = ([const { AtomicUsize::new(0) }; 2], AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for me in 0..2 {
+            let (turns, stop) = (&turns, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    snapshot(|_| {
+                        turns[me].fetch_add(1, Ordering::Relaxed);
+                        let other = turns[1 - me].load(Ordering::Relaxed);
+                        // Until the other one has begun anew.
+                        while turns[1 - me].load(Ordering::Relaxed) == other
+                            && !stop.load(Ordering::Relaxed)
+                        {
+                            std::thread::yield_now();
+                        }
+                    });
+                }
+            });
+        }
+        let before = live();
+        for n in 0..1_000_000_u64 {
+            drop(TVar::new(n));
+        }
+        let grown = live() - before;
+        stop.store(true, Ordering::Relaxed);
+        assert!(grown < 16 << 20, "{grown} bytes for a million cells");
+    });
 }
 
 struct Tell(mpsc::Sender<Instant>);

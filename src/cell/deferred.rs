@@ -158,7 +158,8 @@ mod queue {
         if QUEUE.len() > CROWDED {
             // Whoever makes garbage faster than it is dropped waits a little, each time. Not until
             // it is gone: a destructor may need what this thread holds.
-            thread::park_timeout(PAUSE);
+            // Not parked: its own wake-ups are not to be lost.
+            thread::sleep(PAUSE);
         }
     }
 

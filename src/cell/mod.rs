@@ -13,15 +13,16 @@ pub(crate) mod folds;
 pub(crate) mod labels;
 pub(crate) mod logs;
 mod magazines;
+mod memory;
 pub(crate) mod node;
 pub(crate) mod slot;
 pub(crate) mod store;
 #[cfg(not(loom))]
 pub(crate) mod text;
 
+pub use memory::Memory;
 pub use node::TVar;
 pub use slot::MAX_VIEWS;
-pub use store::Memory;
 
 /// What the process keeps besides the newest versions of living cells, as of the last time that
 /// somebody looked: at most some commits, or 20 ms, ago.

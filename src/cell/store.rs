@@ -6,6 +6,7 @@ use super::{
     active::Active,
     boxes::Version,
     deferred,
+    memory::{Dropped, Memory},
     node::{CellRef, DeadCell, Limbo},
     slot::{Announcement, Baton, Guard, Registry, Slot},
 };
@@ -28,6 +29,16 @@ const SECOND_LOOKS_IDLE: usize = 1024;
 const FREED: usize = 256;
 /// The same for a collection by an idle thread.
 const FREED_IDLE: usize = 4096;
+/// With so many dropped cells whoever drops more looks at each hold, and at more of them.
+const CROWDED: usize = 1024;
+/// With so many that could be freed, whoever drops more frees some first, or waits a little while
+/// another one does: threads drop cells faster together than one of them frees them.
+const BEHIND: usize = 16_384;
+/// So often at most each time: a thread that has the baton itself waits in vain.
+const ROUNDS: usize = 4;
+/// How long it waits each time.
+#[cfg(not(loom))]
+const PAUSE: std::time::Duration = std::time::Duration::from_micros(50);
 /// How often such a thread takes the baton while there is something to free.
 const COLLECTIONS: usize = 64;
 /// Room for so many items is left to a list after such a collection.
@@ -67,7 +78,11 @@ pub(crate) struct Store {
     registry: Registry,
     baton: Baton<Held>,
     limbo: Limbo,
+    /// How many cells were dropped, and how many of them were taken from limbo.
     dropped: AtomicUsize,
+    taken: AtomicUsize,
+    /// How many of those that were taken could have been freed in the last hold, and were not.
+    left_over: AtomicUsize,
     /// As of the last scan, for whoever asks.
     memory: [AtomicUsize; 4],
     /// What to do when the baton is let go with something left for its holder.
@@ -96,46 +111,6 @@ pub(crate) struct Held {
     /// How many holds have ended since the last scan.
     looked: usize,
     memory: Memory,
-}
-
-/// What the process keeps besides the newest versions of living cells. Bytes are those of the
-/// boxes; what a value owns elsewhere, in a `Vec` say, is not counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Memory {
-    /// Versions that were replaced, and that a snapshot can see or nobody has looked at since.
-    pub old_versions: usize,
-    /// Their bytes.
-    pub old_bytes: usize,
-    /// Cells without a handle that a snapshot may still see.
-    pub dropped_cells: usize,
-    /// Their bytes, with those of their newest versions.
-    pub dropped_bytes: usize,
-}
-
-impl Memory {
-    const NONE: Self = Self { old_versions: 0, old_bytes: 0, dropped_cells: 0, dropped_bytes: 0 };
-
-    /// All bytes together.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.old_bytes + self.dropped_bytes
-    }
-}
-
-/// A cell without a handle, and how many bytes it was counted with: whoever dropped it may write it
-/// still.
-#[derive(Debug, Clone, Copy)]
-struct Dropped {
-    cell: CellRef,
-    bytes: usize,
-}
-
-impl Dropped {
-    /// Whether a queue has it.
-    fn is_kept(&self) -> bool {
-        self.cell.is_queued() || self.cell.is_waited()
-    }
 }
 
 /// What a hold leaves to be freed after the baton is let go.
@@ -169,6 +144,8 @@ impl Store {
                 }),
                 limbo: Limbo::new(),
                 dropped: AtomicUsize::new(0),
+                taken: AtomicUsize::new(0),
+                left_over: AtomicUsize::new(0),
                 #[cfg(not(loom))]
                 memory: [const { AtomicUsize::new(0) }; 4],
                 #[cfg(loom)]
@@ -208,11 +185,10 @@ impl Store {
     /// Moves the watermark (C6): everything up to `version` is linked. Only the commit calls it,
     /// with the guard as proof. Release: a view that begins here sees every link.
     #[inline]
-    pub(crate) fn publish(&self, guard: &mut Guard<Held>, version: u64) {
+    pub(crate) fn publish(&self, _guard: &mut Guard<Held>, version: u64) {
         let early = fault!("watermark-before-link");
         let grows = version > self.watermark.load(Ordering::Relaxed);
         debug_assert!(early || grows, "versions only grow");
-        debug_assert!(early || !guard.touched.is_empty(), "a version without a write");
         self.watermark.store(version, Ordering::Release);
     }
 
@@ -248,15 +224,37 @@ impl Store {
         }
     }
 
-    /// Frees what can be freed, if the baton is free. Never waits.
+    /// Frees what can be freed, if the baton is free. Waits for nothing, but a little where there
+    /// is much to free.
     fn try_collect(&'static self) {
-        if let Some(mut guard) = self.baton.try_take() {
-            let spoils = self.end_hold(&mut guard, false);
-            self.let_go(guard);
-            spoils.free();
-            // No `settle` follows here: this may be inside somebody's transaction.
-            deferred::rouse_for_pending();
+        for _ in 0..ROUNDS {
+            if let Some(mut guard) = self.baton.try_take() {
+                if guard.memory.dropped_cells >= CROWDED {
+                    guard.looked = LOOK_EVERY;
+                }
+                let spoils = self.end_hold(&mut guard, false);
+                self.let_go(guard);
+                spoils.free();
+                // No `settle` follows here: this may be inside somebody's transaction.
+                deferred::rouse_for_pending();
+                if !self.is_behind() {
+                    return;
+                }
+            } else if self.is_behind() {
+                // Not parked: the caller's own wake-ups are not to be lost.
+                #[cfg(not(loom))]
+                crate::sync::thread::sleep(PAUSE);
+            } else {
+                return;
+            }
         }
+    }
+
+    /// Whether more cells could be freed than should wait for it. Relaxed: a rough count.
+    fn is_behind(&self) -> bool {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let in_limbo = self.dropped.load(Ordering::Relaxed).saturating_sub(taken);
+        in_limbo.saturating_add(self.left_over.load(Ordering::Relaxed)) > BEHIND
     }
 
     /// Whether the end of a hold can be left to a later one: nothing was dropped, and little
@@ -276,6 +274,7 @@ impl Store {
         if !self.limbo.is_empty() {
             let mut cells = Vec::new();
             self.limbo.take(&mut cells);
+            self.taken.fetch_add(cells.len(), Ordering::Relaxed);
             let count = |cell: CellRef| Dropped { cell, bytes: cell.own_bytes() };
             let mut cells: Vec<_> = cells.into_iter().map(count).collect();
             held.memory.dropped_cells += cells.len();
@@ -311,8 +310,13 @@ impl Store {
         }
         held.prune_touched();
         held.look_again(flush);
-        held.free_dropped(&mut spoils.cells, flush);
+        let left_over = held.free_dropped(&mut spoils.cells, flush);
+        self.left_over.store(left_over, Ordering::Relaxed);
         held.free_owned(&mut spoils.cells, flush);
+        if held.awaits_version(self.watermark.load(Ordering::Relaxed)) {
+            self.publish(guard, self.watermark.load(Ordering::Relaxed) + 1);
+        }
+        let held = &mut **guard;
         self.report(&held.memory);
         spoils.more = held.has_garbage();
         spoils
@@ -351,6 +355,7 @@ impl Store {
     #[cfg(txloop_check)]
     pub(crate) fn forget_counts(&'static self) {
         self.dropped.store(0, Ordering::Relaxed);
+        self.taken.store(0, Ordering::Relaxed);
         if let Some(mut guard) = self.baton.try_take() {
             guard.looked = 0;
             self.let_go(guard);
@@ -488,16 +493,34 @@ impl Held {
         self.count_retired(before);
     }
 
+    /// How many dropped cells a hold looks at: more where there are many, so that they do not
+    /// outrun it.
+    fn looks(&self) -> usize {
+        (self.memory.dropped_cells / 8).clamp(FREED, FREED_IDLE)
+    }
+
+    /// (D5) Whether what was dropped at this watermark is seen by views that began at it, and
+    /// nothing is written: views that begin one after another would keep it for good. Then an empty
+    /// version follows, for the next ones to begin at.
+    fn awaits_version(&self, watermark: u64) -> bool {
+        let at_it = |(stamp, _): &(u64, Vec<Dropped>)| *stamp == watermark;
+        self.dropped.front().is_some_and(at_it) && self.active.oldest() == watermark
+    }
+
     /// (D3, D4) Frees cells dropped before every active snapshot, unless a queue still has them.
-    fn free_dropped(&mut self, dead: &mut Vec<DeadCell>, idle: bool) {
+    /// How many may be left for which there was no time.
+    fn free_dropped(&mut self, dead: &mut Vec<DeadCell>, idle: bool) -> usize {
         let oldest = self.active.oldest();
         let oldest = if fault!("drop-unannounced") { u64::MAX } else { oldest };
-        let mut looks = if idle { FREED_IDLE } else { FREED };
+        let mut looks = if idle { FREED_IDLE } else { self.looks() };
         for _ in 0..self.dropped.len() {
-            if looks == 0 || self.dropped.front().is_none_or(|(stamp, _)| *stamp >= oldest) {
-                return;
+            if self.dropped.front().is_none_or(|(stamp, _)| *stamp >= oldest) {
+                return 0;
             }
-            let Some((stamp, mut cells)) = self.dropped.pop_front() else { return };
+            if looks == 0 {
+                return self.memory.dropped_cells;
+            }
+            let Some((stamp, mut cells)) = self.dropped.pop_front() else { return 0 };
             let mut looked_at = cells.split_off(cells.len().saturating_sub(looks));
             looks -= looked_at.len();
             if !cells.is_empty() {
@@ -514,11 +537,12 @@ impl Held {
                 self.dropped.push_back((stamp, looked_at));
             }
         }
+        0
     }
 
     /// (D3', D4) Frees cells of blocks that a version owned, however old the active snapshots are.
     fn free_owned(&mut self, dead: &mut Vec<DeadCell>, idle: bool) {
-        let looks = if idle { FREED_IDLE } else { FREED };
+        let looks = if idle { FREED_IDLE } else { self.looks() };
         for _ in 0..looks.min(self.owned.len()) {
             let Some(dropped) = self.owned.pop_front() else { return };
             if dropped.is_kept() {
@@ -531,18 +555,6 @@ impl Held {
             // A map that was dropped leaves no room for all of its cells behind.
             self.owned.shrink_to(FREED);
         }
-    }
-}
-
-impl Memory {
-    /// Counts a cell no longer that is freed with its chain.
-    fn bury(&mut self, Dropped { cell, bytes: own }: Dropped) -> DeadCell {
-        let (_, older, bytes) = cell.sizes();
-        self.old_versions -= older;
-        self.old_bytes -= bytes;
-        self.dropped_cells -= 1;
-        self.dropped_bytes -= own;
-        cell.dead()
     }
 }
 

@@ -1,0 +1,54 @@
+//! Figures of the memory that waits to be freed.
+
+use super::node::{CellRef, DeadCell};
+
+/// What the process keeps besides the newest versions of living cells. Bytes are those of the
+/// boxes; what a value owns elsewhere, in a `Vec` say, is not counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Memory {
+    /// Versions that were replaced, and that a snapshot can see or nobody has looked at since.
+    pub old_versions: usize,
+    /// Their bytes.
+    pub old_bytes: usize,
+    /// Cells without a handle that a snapshot may still see.
+    pub dropped_cells: usize,
+    /// Their bytes, with those of their newest versions.
+    pub dropped_bytes: usize,
+}
+
+impl Memory {
+    pub(super) const NONE: Self =
+        Self { old_versions: 0, old_bytes: 0, dropped_cells: 0, dropped_bytes: 0 };
+
+    /// All bytes together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.old_bytes + self.dropped_bytes
+    }
+
+    /// Counts a cell no longer that is freed with its chain.
+    pub(super) fn bury(&mut self, Dropped { cell, bytes: own }: Dropped) -> DeadCell {
+        let (_, older, bytes) = cell.sizes();
+        self.old_versions -= older;
+        self.old_bytes -= bytes;
+        self.dropped_cells -= 1;
+        self.dropped_bytes -= own;
+        cell.dead()
+    }
+}
+
+/// A cell without a handle, and how many bytes it was counted with: whoever dropped it may write it
+/// still.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dropped {
+    pub(super) cell: CellRef,
+    pub(super) bytes: usize,
+}
+
+impl Dropped {
+    /// Whether a queue has it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.cell.is_queued() || self.cell.is_waited()
+    }
+}
