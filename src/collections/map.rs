@@ -50,12 +50,13 @@ const LOOK_EVERY: u64 = 16;
 /// # Cost
 /// [`TMap::get`], [`TMap::insert`], [`TMap::remove`], [`TMap::modify`]: O(1), mostly two reads of
 /// cells, in a map that has just grown a few more; [`TMap::len`], [`TMap::clear`]: O(1); iteration:
-/// O(n). The insertion that lets a map grow makes room for all keys at once: some microseconds for
-/// thousands, some milliseconds for a million. A key takes two to five cells of 32 bytes, and a
-/// version of 64 and what key and value have; in a large map with small keys and values these are
-/// shared by ten keys or so. The cells stay when keys are removed, until [`TMap::clear`] or the
-/// end of the map. Keys and values are cloned when a new key has to be told apart from them, and
-/// with their neighbours in a large map, so what is large belongs in an `Arc`.
+/// O(the most keys that there were since it was made or cleared). The insertion that lets a map
+/// grow makes room for all keys at once: some microseconds for thousands, some milliseconds for a
+/// million. A key takes two to five cells of 32 bytes, and a version of 64 and what key and value
+/// have; in a large map with small keys and values these are shared by ten keys or so. The cells
+/// stay when keys are removed, until [`TMap::clear`] or the end of the map. An empty map takes
+/// about a kilobyte. Keys and values are cloned when a new key has to be told apart from them, and with
+/// their neighbours in a large map, so what is large belongs in an `Arc`.
 ///
 /// # Flooding
 /// The default hasher is keyed at random, so that nobody who chooses keys can choose where they
@@ -282,7 +283,8 @@ where
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
 {
-    /// Sets the value of a key, and gives the one before.
+    /// Sets the value of a key, and gives the one before. An equal key that was there gives way to
+    /// this one, unlike in the map of the standard library.
     ///
     /// # Panics
     /// Inside a [`Snapshot`](crate::Snapshot).

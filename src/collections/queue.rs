@@ -77,10 +77,12 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// empty, the handler is run again.
     #[track_caller]
     pub fn pop<'t>(&self, tx: &'t Transaction) -> Option<&'t T> {
-        self.front.pop(tx).or_else(|| {
-            self.front.take_over(tx, &self.back);
-            self.front.pop(tx)
-        })
+        let first = self.front.pop(tx);
+        if first.is_some() {
+            return first;
+        }
+        self.front.take_over(tx, &self.back);
+        self.front.pop(tx)
     }
 
     /// Takes the first element; waits, with [`Transaction::retry`], while there is none.

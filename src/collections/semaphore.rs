@@ -32,7 +32,7 @@ use crate::transaction::{Read, Transaction};
 pub struct TSemaphore(TCounter);
 
 impl TSemaphore {
-    /// The most permits that there can be.
+    /// The most permits that one call takes or gives, and that [`TSemaphore::available`] tells of.
     pub const MAX_PERMITS: u32 = u32::MAX;
 
     /// So many permits.

@@ -276,7 +276,8 @@ impl<T: Send + Sync + 'static> TVec<T> {
         self.get(view, 0).is_none()
     }
 
-    /// All elements, the first one first.
+    /// All elements, the first one first. What the same transaction pushes meanwhile is passed,
+    /// too: a loop that pushes at each step has no end.
     ///
     /// # Re-run
     /// In a transaction what is passed is remembered as read; with the last one, where the end is.

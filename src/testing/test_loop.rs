@@ -386,7 +386,7 @@ impl TestLoop {
     /// callbacks. Gives the number of timers.
     ///
     /// # Panics
-    /// As [`TestLoop::run_until_idle`].
+    /// As [`TestLoop::run_until_idle`], and after a million timers.
     #[track_caller]
     pub fn advance(&mut self, by: Duration) -> usize {
         let end = self.now_ns.saturating_add(nanoseconds(by));
@@ -400,9 +400,10 @@ impl TestLoop {
             };
             let Some(((due, _), callback)) = next else { break };
             self.turn_clock(self.now_ns.max(due));
+            count += 1;
+            assert!(count <= MAX_CALLBACKS, "timers without an end");
             self.run(|tx| callback(tx));
             self.run_until_idle();
-            count += 1;
         }
         self.turn_clock(end);
         count

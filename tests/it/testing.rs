@@ -228,12 +228,19 @@ fn bad_handlers() -> Vec<Bad> {
 fn good_handler() -> impl Fn(&Transaction) -> u64 + Send + Sync {
     let boxes = TMap::named("boxes");
     let (order, hits) = (TOrdMap::named("order"), TCounter::named("hits", 0));
+    let inner = TMap::named("maps");
     move |tx: &Transaction| {
         let key = tx.rng().below(50);
         let fresh = TVar::named("fresh", tx.now());
         tx.set(&fresh, *tx.get(&fresh) + Duration::from_secs(key));
         boxes.insert(tx, key, fresh);
         order.insert(tx, tx.unique_id(), boxes.len(tx));
+        // It hashes with a secret of its own in each run.
+        let made = TMap::new();
+        for n in 0..8 {
+            made.insert(tx, n, key);
+        }
+        inner.insert(tx, key, made);
         hits.add(tx, 1);
         for (_, other) in boxes.iter(tx) {
             let _ = tx.get(other);
