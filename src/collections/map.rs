@@ -55,8 +55,8 @@ const LOOK_EVERY: u64 = 16;
 /// million. A key takes two to five cells of 32 bytes, and a version of 64 and what key and value
 /// have; in a large map with small keys and values these are shared by ten keys or so. The cells
 /// stay when keys are removed, until [`TMap::clear`] or the end of the map. An empty map takes
-/// about a kilobyte. Keys and values are cloned when a new key has to be told apart from them, and with
-/// their neighbours in a large map, so what is large belongs in an `Arc`.
+/// about a kilobyte. Keys and values are cloned when a new key has to be told apart from them, and
+/// with their neighbours in a large map, so what is large belongs in an `Arc`.
 ///
 /// # Flooding
 /// The default hasher is keyed at random, so that nobody who chooses keys can choose where they
