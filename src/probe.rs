@@ -43,6 +43,12 @@ pub mod interleaved {
         var.cell().version()
     }
 
+    /// The versions since the last call that no transaction has made, so that cells can be freed.
+    #[must_use]
+    pub fn empty_versions() -> Vec<u64> {
+        interleave::aside(|| cell::store::STORE.take_empties())
+    }
+
     /// What the reaper does in production: frees, and runs what was put off.
     pub fn reap() {
         cell::deferred::adopt_thread();

@@ -25,8 +25,8 @@ pub(crate) enum Deferred {
 
 #[cfg(not(loom))]
 pub(crate) use queue::{
-    adopt_thread, contained, is_idle, pending, push, rouse_for_pending, settle, wake_later,
-    wake_reaper,
+    adopt_thread, contained, is_idle, pending, push, rouse_for_pending, settle, slow_down,
+    wake_later, wake_reaper,
 };
 
 /// The models free at once what they can, and have no reaper.
@@ -36,6 +36,10 @@ pub(crate) fn wake_reaper() {}
 /// The models drop at once.
 #[cfg(loom)]
 pub(crate) fn rouse_for_pending() {}
+
+/// The models have no queue.
+#[cfg(loom)]
+pub(super) fn slow_down() {}
 
 /// Puts a destructor off.
 pub(super) fn dispose_later(version: Version) {
@@ -101,6 +105,8 @@ mod queue {
     const CROWDED: usize = 4_096;
     /// For how long each time, at least: what a short sleep takes.
     const PAUSE: Duration = Duration::from_micros(50);
+    /// So many pauses at a time at most.
+    const MOST_PAUSES: usize = 200;
     /// How long a nap is.
     const NAP: Duration = Duration::from_millis(20);
     global! {
@@ -155,11 +161,16 @@ mod queue {
         if REAPER_STATE.load(Ordering::Relaxed) != UP {
             call_reaper(UP);
         }
-        if QUEUE.len() > CROWDED {
-            // Whoever makes garbage faster than it is dropped waits a little, each time. Not until
-            // it is gone: a destructor may need what this thread holds.
+        slow_down();
+    }
+
+    /// Whoever makes garbage faster than it is dropped waits a little, each time, and the longer
+    /// the more there is. Not until it is gone: a destructor may need what this thread holds.
+    pub(crate) fn slow_down() {
+        let crowds = QUEUE.len() / CROWDED;
+        if crowds > 0 && !ADOPTED.with(Cell::get) {
             // Not parked: its own wake-ups are not to be lost.
-            thread::sleep(PAUSE);
+            thread::sleep(PAUSE * crowds.min(MOST_PAUSES) as u32);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Figures of the memory that waits to be freed.
 
 use super::node::{CellRef, DeadCell};
+use crate::sync::{AtomicUsize, Ordering, const_fn};
 
 /// What the process keeps besides the newest versions of living cells. Bytes are those of the
 /// boxes; what a value owns elsewhere, in a `Vec` say, is not counted.
@@ -35,6 +36,34 @@ impl Memory {
         self.dropped_cells -= 1;
         self.dropped_bytes -= own;
         cell.dead()
+    }
+}
+
+/// What is kept as of the last scan, for whoever asks. Relaxed: for people and for limits.
+pub(super) struct Figures([AtomicUsize; 4]);
+
+impl Figures {
+    const_fn! {
+        pub(super) fn new() -> Self {
+            #[cfg(not(loom))]
+            return Self([const { AtomicUsize::new(0) }; 4]);
+            #[cfg(loom)]
+            return Self(std::array::from_fn(|_| AtomicUsize::new(0)));
+        }
+    }
+
+    pub(super) fn show(&self, memory: &Memory) {
+        let Memory { old_versions, old_bytes, dropped_cells, dropped_bytes } = *memory;
+        let figures = [old_versions, old_bytes, dropped_cells, dropped_bytes];
+        for (shown, figure) in self.0.iter().zip(figures) {
+            shown.store(figure, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn shown(&self) -> Memory {
+        let [old_versions, old_bytes, dropped_cells, dropped_bytes] =
+            std::array::from_fn(|i| self.0[i].load(Ordering::Relaxed));
+        Memory { old_versions, old_bytes, dropped_cells, dropped_bytes }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     active::Active,
     boxes::Version,
     deferred,
-    memory::{Dropped, Memory},
+    memory::{Dropped, Figures, Memory},
     node::{CellRef, DeadCell, Limbo},
     slot::{Announcement, Baton, Guard, Registry, Slot},
 };
@@ -83,8 +83,10 @@ pub(crate) struct Store {
     taken: AtomicUsize,
     /// How many of those that were taken could have been freed in the last hold, and were not.
     left_over: AtomicUsize,
-    /// As of the last scan, for whoever asks.
-    memory: [AtomicUsize; 4],
+    /// How many there are who keep account of all versions: while there is one, every version is
+    /// somebody's.
+    accounts: AtomicUsize,
+    memory: Figures,
     /// What to do when the baton is let go with something left for its holder.
     on_flag: OnceLock<fn(Guard<Held>, u32)>,
 }
@@ -111,7 +113,14 @@ pub(crate) struct Held {
     /// How many holds have ended since the last scan.
     looked: usize,
     memory: Memory,
+    /// The empty versions since the last look at them.
+    #[cfg(txloop_check)]
+    empties: Vec<u64>,
 }
+
+/// Somebody who keeps account of all versions, see [`Store::keep_account`].
+#[derive(Debug)]
+pub(crate) struct Account(());
 
 /// What a hold leaves to be freed after the baton is let go.
 #[must_use = "freed by `Spoils::free`"]
@@ -141,15 +150,15 @@ impl Store {
                     active: Active::new(),
                     looked: 0,
                     memory: Memory::NONE,
+                    #[cfg(txloop_check)]
+                    empties: Vec::new(),
                 }),
                 limbo: Limbo::new(),
                 dropped: AtomicUsize::new(0),
                 taken: AtomicUsize::new(0),
                 left_over: AtomicUsize::new(0),
-                #[cfg(not(loom))]
-                memory: [const { AtomicUsize::new(0) }; 4],
-                #[cfg(loom)]
-                memory: std::array::from_fn(|_| AtomicUsize::new(0)),
+                accounts: AtomicUsize::new(0),
+                memory: Figures::new(),
                 on_flag: OnceLock::new(),
             }
         }
@@ -238,16 +247,17 @@ impl Store {
                 // No `settle` follows here: this may be inside somebody's transaction.
                 deferred::rouse_for_pending();
                 if !self.is_behind() {
-                    return;
+                    break;
                 }
             } else if self.is_behind() {
                 // Not parked: the caller's own wake-ups are not to be lost.
                 #[cfg(not(loom))]
                 crate::sync::thread::sleep(PAUSE);
             } else {
-                return;
+                break;
             }
         }
+        deferred::slow_down();
     }
 
     /// Whether more cells could be freed than should wait for it. Relaxed: a rough count.
@@ -311,32 +321,30 @@ impl Store {
         held.prune_touched();
         held.look_again(flush);
         let left_over = held.free_dropped(&mut spoils.cells, flush);
+        let left_over = left_over + held.free_owned(&mut spoils.cells, flush);
         self.left_over.store(left_over, Ordering::Relaxed);
-        held.free_owned(&mut spoils.cells, flush);
-        // The checker of histories wants every version explained.
-        if !cfg!(txloop_check) && held.awaits_version(self.watermark.load(Ordering::Relaxed)) {
-            self.publish(guard, self.watermark.load(Ordering::Relaxed) + 1);
+        if held.awaits_version(self.watermark()) && self.accounts.load(Ordering::Relaxed) == 0 {
+            let version = self.watermark() + 1;
+            #[cfg(txloop_check)]
+            held.empties.push(version);
+            self.publish(guard, version);
         }
         let held = &mut **guard;
-        self.report(&held.memory);
+        self.memory.show(&held.memory);
         spoils.more = held.has_garbage();
         spoils
     }
 
-    /// Relaxed: figures for people and for limits.
-    fn report(&self, memory: &Memory) {
-        let Memory { old_versions, old_bytes, dropped_cells, dropped_bytes } = *memory;
-        let figures = [old_versions, old_bytes, dropped_cells, dropped_bytes];
-        for (shown, figure) in self.memory.iter().zip(figures) {
-            shown.store(figure, Ordering::Relaxed);
-        }
+    /// From now until what it returns is dropped, every version is one of a transaction (no D5).
+    pub(crate) fn keep_account(&'static self) -> Account {
+        // Relaxed: whoever commits has the baton later than a hold that has not seen this.
+        self.accounts.fetch_add(1, Ordering::Relaxed);
+        Account(())
     }
 
     /// What is kept, as of the last scan.
     pub(crate) fn memory(&self) -> Memory {
-        let [old_versions, old_bytes, dropped_cells, dropped_bytes] =
-            std::array::from_fn(|i| self.memory[i].load(Ordering::Relaxed));
-        Memory { old_versions, old_bytes, dropped_cells, dropped_bytes }
+        self.memory.shown()
     }
 
     /// Whether a collection would find something to do.
@@ -350,6 +358,15 @@ impl Store {
         let garbage = guard.has_garbage();
         self.let_go(guard);
         garbage
+    }
+
+    /// The versions since the last call that no transaction has made.
+    #[cfg(txloop_check)]
+    pub(crate) fn take_empties(&'static self) -> Vec<u64> {
+        let Some(mut guard) = self.baton.try_take() else { return Vec::new() };
+        let empties = std::mem::take(&mut guard.empties);
+        self.let_go(guard);
+        empties
     }
 
     /// Between two runs of the interleaver: nothing that counts what was done is carried over.
@@ -518,10 +535,7 @@ impl Held {
             if self.dropped.front().is_none_or(|(stamp, _)| *stamp >= oldest) {
                 return 0;
             }
-            if looks == 0 {
-                return self.memory.dropped_cells;
-            }
-            let Some((stamp, mut cells)) = self.dropped.pop_front() else { return 0 };
+            let Some((stamp, mut cells)) = self.dropped.pop_front() else { break };
             let mut looked_at = cells.split_off(cells.len().saturating_sub(looks));
             looks -= looked_at.len();
             if !cells.is_empty() {
@@ -537,15 +551,19 @@ impl Held {
             if !looked_at.is_empty() {
                 self.dropped.push_back((stamp, looked_at));
             }
+            if looks == 0 {
+                return self.memory.dropped_cells - self.owned.len();
+            }
         }
         0
     }
 
     /// (D3', D4) Frees cells of blocks that a version owned, however old the active snapshots are.
-    fn free_owned(&mut self, dead: &mut Vec<DeadCell>, idle: bool) {
-        let looks = if idle { FREED_IDLE } else { self.looks() };
-        for _ in 0..looks.min(self.owned.len()) {
-            let Some(dropped) = self.owned.pop_front() else { return };
+    /// How many are left for which there was no time.
+    fn free_owned(&mut self, dead: &mut Vec<DeadCell>, idle: bool) -> usize {
+        let (all, looks) = (self.owned.len(), if idle { FREED_IDLE } else { self.looks() });
+        for _ in 0..looks.min(all) {
+            let Some(dropped) = self.owned.pop_front() else { break };
             if dropped.is_kept() {
                 self.owned.push_back(dropped);
             } else {
@@ -556,6 +574,13 @@ impl Held {
             // A map that was dropped leaves no room for all of its cells behind.
             self.owned.shrink_to(FREED);
         }
+        all.saturating_sub(looks)
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        STORE.accounts.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -4,7 +4,7 @@
 //! somebody else holds it, the attempt becomes READY and the worker goes on. Whoever holds the
 //! baton commits it or gives the task back to be run again; after three failures, or 10 ms thrown
 //! away, it runs *alone*, holding the baton. With one thread every write handler does, and nothing
-//! is logged nor validated.
+//! is logged nor validated, unless a thread outside has the baton for longer than a few looks.
 
 mod arrival;
 #[cfg(txloop_check)]

@@ -201,7 +201,7 @@ impl Runner {
     /// Commits what has run ahead, or runs it again.
     fn judge(&mut self, hold: &mut Hold, task: Box<Task>, attempt: Attempt, ran: Ran<Verdict>) {
         self.turn_began = None;
-        if matches!(ran, Ran::Answer(Verdict::Commit)) && !attempt.wrote_nothing() {
+        if matches!(ran, Ran::Answer(Verdict::Commit)) {
             let (spare, outcome) = hold.commit(attempt);
             self.keep(spare);
             return match outcome {

@@ -6,6 +6,7 @@ use super::{
     router::Router,
     server::{Connections, Settings},
 };
+use crate::cell::store::{Account, STORE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event_loop::{Handle, Loop};
 use crate::executor::{Executor, ExecutorBuilder};
@@ -278,7 +279,8 @@ impl App {
         let wake = std::sync::Arc::clone(event_loop.reactor().wake_up());
         let connections = Connections::new(listener, self.router, self.settings, home, wake);
         event_loop.serve(Box::new(connections));
-        Ok(Server { event_loop, local, recorder })
+        let account = recorder.is_some().then(|| STORE.keep_account());
+        Ok(Server { event_loop, local, recorder, _account: account })
     }
 }
 
@@ -326,6 +328,8 @@ pub struct Server {
     event_loop: Loop,
     local: SocketAddr,
     recorder: Option<Recorder>,
+    /// A version that no ticket of the recording explains is to be a commit of somebody else.
+    _account: Option<Account>,
 }
 
 impl Server {

@@ -1,9 +1,9 @@
 //! The check of a record: a replay in version order on plain data that explains every answer, every
 //! attempt, also those that were thrown away, every effect, and real time.
 //!
-//! One commit for each version and one version for each commit; whoever wrote nothing has its place
-//! at its snapshot. All reads of an attempt are mixed into its answer, so one comparison of answers
-//! compares every read.
+//! One commit for each version that is not empty and one version for each commit; whoever wrote
+//! nothing has its place at its snapshot. All reads of an attempt are mixed into its answer, so one
+//! comparison of answers compares every read.
 
 use super::{
     case::{Case, Role, expected},
@@ -165,7 +165,7 @@ fn replay(case: &Case, record: &Recorded, ends: &[End<'_>]) -> Result<States, St
         return Err("nothing explains what was read before the first version".to_owned());
     }
     let mut furthest = 0;
-    if go_on(case, &mut states, ends, record.last, &mut furthest) {
+    if go_on(case, &mut states, ends, record, &mut furthest) {
         return Ok(states);
     }
     let version = furthest + 1;
@@ -180,13 +180,23 @@ fn go_on(
     case: &Case,
     states: &mut States,
     ends: &[End<'_>],
-    last: u64,
+    record: &Recorded,
     furthest: &mut u64,
 ) -> bool {
     let (done, version) = (states.all.len() as u64 - 1, states.all.len() as u64);
     *furthest = done.max(*furthest);
-    if done == last {
+    if done == record.last {
         return true;
+    }
+    if record.empty.contains(&version) {
+        states.all.push(states.all[done as usize].clone());
+        states.writers.push(None);
+        if readers_of(case, states, ends, version) && go_on(case, states, ends, record, furthest) {
+            return true;
+        }
+        states.all.truncate(version as usize);
+        states.writers.truncate(version as usize);
+        return false;
     }
     let here = ends.iter().filter(|end| end.version == Some(version) && end.answer.is_ok());
     for end in here {
@@ -197,7 +207,7 @@ fn go_on(
         states.all.push(memory);
         states.writers.push(Some(end.number));
         states.effects.insert(end.number, effects);
-        if readers_of(case, states, ends, version) && go_on(case, states, ends, last, furthest) {
+        if readers_of(case, states, ends, version) && go_on(case, states, ends, record, furthest) {
             return true;
         }
         states.all.truncate(version as usize);

@@ -40,6 +40,8 @@ pub(super) enum Event {
 pub(super) struct Recorded {
     /// The newest version after it. All versions are counted from the newest one before it.
     pub(super) last: u64,
+    /// Those of them that nobody wrote: they let cells be freed.
+    pub(super) empty: Vec<u64>,
     pub(super) events: Vec<Event>,
     /// In the order in which they opened.
     pub(super) effects: Vec<(usize, u64)>,
@@ -66,6 +68,7 @@ pub(super) fn run(case: &Case, seed: u64) -> Result<interleaved::Ran<Recorded>, 
     let case = case.clone();
     interleaved::run(seed, move || {
         interleaved::rest();
+        drop(interleaved::empty_versions());
         let (events, happened) = channel();
         let (effects, opened) = channel();
         let programs = case.programs.clone();
@@ -97,6 +100,7 @@ fn record(
     let chains = world.plain.iter().map(TVar::chain_length);
     Recorded {
         last: version() - stage.base,
+        empty: interleaved::empty_versions().iter().map(|version| version - stage.base).collect(),
         events: happened.try_iter().collect(),
         effects: opened.try_iter().flatten().collect(),
         state: world.state(),

@@ -1,6 +1,8 @@
 //! What a server does for clients that leave, come late, or come while it ends.
 
-use crate::{limits::wait_until, running::Running, wire::client::Client};
+use crate::{
+    holding::while_another_holds, limits::wait_until, running::Running, wire::client::Client,
+};
 use std::{
     hint::spin_loop,
     io::{Read, Write},
@@ -13,7 +15,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use txloop::{App, Order, Request, Snapshot, TVar, Transaction, irrevocably, parked_for};
+use txloop::{App, Order, Request, Snapshot, TVar, Transaction, parked_for};
 
 /// A hang becomes a failure after this; no check passes because of it.
 const HUNG: Duration = Duration::from_secs(8);
@@ -223,18 +225,7 @@ fn goes_on_with(threads: usize) {
     }
     // A run that is disturbed is not brief, and shows nothing.
     for _ in 0..ROUNDS {
-        let (gate, pass) = Gate::new();
-        let (enter, entered) = channel();
-        thread::scope(|scope| {
-            // Dropped here if the test fails, so that the other thread ends.
-            let gate = gate;
-            scope.spawn(move || {
-                irrevocably(|_| {
-                    enter.send(()).expect("somebody waits");
-                    pass();
-                });
-            });
-            entered.recv().expect("it holds the baton");
+        while_another_holds(|open| {
             let mut clients: Vec<_> = (0..CLIENTS).map(|_| connect(address)).collect();
             for (n, client) in clients.iter_mut().enumerate() {
                 let path = if n % 2 == 0 { "set" } else { "long" };
@@ -244,7 +235,7 @@ fn goes_on_with(threads: usize) {
             for (path, status) in [("/nowhere", 404), ("/ping", 200), ("/scan", 200)].repeat(3) {
                 assert_eq!(other.ask("GET", path, "").status, status);
             }
-            drop(gate);
+            drop(open);
             for client in &mut clients {
                 assert_eq!(last_status(client), 204);
             }

@@ -1,17 +1,15 @@
 //! Who has run, and waits to commit, is still taken back; and so is who runs for long, whatever its
 //! earlier runs were like.
 
-use crate::limits::wait_until;
+use crate::{holding::while_another_holds, limits::wait_until};
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-        mpsc::channel,
     },
-    thread,
     time::Duration,
 };
-use txloop::{Executor, Failure, Order, TVar, Transaction, atomically, irrevocably};
+use txloop::{Executor, Failure, Order, TVar, Transaction, atomically};
 
 /// Passes at once.
 const SOON: Duration = Duration::from_millis(1);
@@ -51,18 +49,7 @@ fn is_late() {
 fn what_waits_for_the_baton_is_taken_back() {
     let executor = Executor::new(2).expect("threads");
     let (cell, ran) = (TVar::new(0), Arc::new(AtomicUsize::new(0)));
-    let (open, opened) = channel::<()>();
-    let (enter, entered) = channel();
-    thread::scope(|scope| {
-        // Dropped here if the test fails, so that the other thread ends.
-        let open = open;
-        scope.spawn(move || {
-            irrevocably(|_| {
-                enter.send(()).expect("somebody waits");
-                let _ = opened.recv();
-            });
-        });
-        entered.recv().expect("it holds the baton");
+    while_another_holds(|open| {
         let write = || {
             let (cell, ran) = (cell.clone(), Arc::clone(&ran));
             executor.transact("ready", move |tx| {

@@ -9,6 +9,7 @@ mod edges;
 mod effects;
 mod folds;
 mod futures;
+mod holding;
 mod late;
 mod limits;
 mod loops;
