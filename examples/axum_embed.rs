@@ -113,6 +113,7 @@ impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Late => refusal(StatusCode::SERVICE_UNAVAILABLE, "too late"),
+            Failure::Overloaded => refusal(StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             other => refusal(StatusCode::INTERNAL_SERVER_ERROR, other),
         }
     }

@@ -98,7 +98,7 @@ mod varint;
 #[cfg(not(loom))]
 mod web;
 
-pub use cell::{MAX_VIEWS, Memory, TVar, memory};
+pub use cell::{MAX_VIEWS, MAX_WRITES, Memory, TVar, memory};
 pub use collections::{
     GridEdit, GridTiles, GridUnit, NewestFirst, TCounter, TGrid, TLog, TMap, TMax, TMin, TOnce,
     TOrdMap, TQueue, TSemaphore, TSet, TVec,
@@ -106,7 +106,9 @@ pub use collections::{
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(loom))]
 pub use transaction::{Holder, holding_for};
-pub use transaction::{MAX_PARKED, Parked, Read, Rng, Snapshot, Transaction, parked_for};
+pub use transaction::{
+    MAX_EFFECTS, MAX_PARKED, MAX_WAITED, Parked, Read, Rng, Snapshot, Transaction, parked_for,
+};
 
 #[cfg(not(loom))]
 pub use ::http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -114,8 +116,8 @@ pub use ::http::{HeaderName, HeaderValue, Method, StatusCode};
 pub use event_loop::{Handle, Loop, TimerId};
 #[cfg(not(loom))]
 pub use executor::{
-    Executor, ExecutorBuilder, Failure, LongHold, MAX_THREADS, Order, Pair, Panicked, Stats,
-    Transact,
+    Executor, ExecutorBuilder, Failure, LongHold, MAX_THREADS, Order, Pair, Panicked, Refused,
+    Stats, Transact,
 };
 #[cfg(not(loom))]
 pub use transaction::{

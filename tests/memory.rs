@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 use txloop::{
-    App, Executor, GridUnit, Snapshot, TGrid, TMap, TOrdMap, TVar, TVec, Transact, Transaction,
-    atomically, parked_for, probe, snapshot,
+    App, Executor, Failure, GridUnit, Loop, MAX_PARKED, Memory, Snapshot, TGrid, TMap, TOrdMap,
+    TVar, TVec, Transact, Transaction, atomically, parked_for, probe, snapshot,
 };
 
 /// The system's allocator with a count of live bytes.
@@ -84,6 +84,8 @@ fn memory() {
     an_idle_server_drops_what_was_replaced();
     overlapping_readers_hold_few_versions();
     parked_handlers_cost_little();
+    one_more_than_may_be_parked_panics();
+    what_waits_is_counted();
     keys_that_come_and_go_leave_little();
 }
 
@@ -276,6 +278,58 @@ fn ticks() -> Option<u64> {
 
 /// Ten thousand handlers wait for one write: each takes some memory, no processor time, and is
 /// woken.
+fn one_more_than_may_be_parked_panics() {
+    let executor = Executor::builder().threads(2).max_under_way(2 * MAX_PARKED);
+    let executor = executor.build().expect("threads");
+    let gate = TVar::new(false);
+    let park = || {
+        let gate = gate.clone();
+        executor.transact("parked", move |tx| tx.guard(*tx.get(&gate)))
+    };
+    let mut parked: Vec<_> = (0..MAX_PARKED).map(|_| park()).collect();
+    // 30 seconds: only a defect takes so long.
+    for _ in 0..30_000 {
+        if executor.stats().parked == MAX_PARKED {
+            break;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    assert_eq!(executor.stats().parked, MAX_PARKED);
+    let Err(Failure::Panicked(told)) = park().wait() else { panic!("it is parked") };
+    assert!(told.to_string().contains("131072 handlers are parked already"), "{told}");
+    drop(parked.pop());
+    atomically(|tx| tx.set(&gate, true));
+    assert!(parked.into_iter().all(|one| one.wait() == Ok(())));
+}
+
+fn what_waits_is_counted() {
+    let counted = || {
+        let Memory { effects, effect_bytes, .. } = txloop::memory();
+        (effects, effect_bytes)
+    };
+    settled();
+    assert_eq!(counted(), (0, 0));
+    let large = [0_u8; 1_000];
+    let mut event_loop = Loop::new(Executor::new(1).expect("a thread")).expect("a loop");
+    let hour = Duration::from_secs(3_600);
+    let timer = event_loop.call_later(hour, move |_| assert_eq!(large[0], 0));
+    assert_eq!(counted(), (1, 1_064));
+    let (tell, told) = mpsc::channel();
+    event_loop.add_callback(move |tx| {
+        let tell = tell.clone();
+        tx.on_commit(move || tell.send((large[0], counted())).expect("somebody listens"));
+    });
+    event_loop.handle().cancel(timer);
+    event_loop.handle().stop();
+    event_loop.run().expect("it ends");
+    let (_, seen) = told.recv().expect("it is told");
+    // Itself, and the callback that asked for it if it is not dropped yet.
+    assert!([(1, 1_080), (2, 2_160)].contains(&seen), "{seen:?}");
+    drop(event_loop);
+    settled();
+    assert_eq!(counted(), (0, 0));
+}
+
 fn parked_handlers_cost_little() {
     const HANDLERS: usize = 10_000;
     const MOST_BYTES: i64 = 1_024;

@@ -14,13 +14,51 @@
 //! while nothing has. It looks after everybody's garbage, so that no loop and no worker need do so.
 
 use super::boxes::Version;
+// No part of a protocol.
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// What an effect takes besides its captures: its places in queues.
+const EFFECT_BYTES: usize = 64;
 
 /// Something to be done later on a thread of this library.
 pub(crate) enum Deferred {
     /// A value to drop.
     Dispose(Version),
     /// An effect of a committed attempt.
+    Effect(Box<dyn FnOnce() + Send>, Counted),
+    /// Something of the library's.
     Run(Box<dyn FnOnce() + Send>),
+}
+
+/// An effect, a callback or a timer of a committed attempt that is counted as long as it waits or
+/// is being done.
+#[derive(Debug)]
+pub(crate) struct Counted(usize);
+
+/// Relaxed: figures for people and for limits.
+static EFFECTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+impl Counted {
+    /// Counts one, with the bytes of its captures.
+    pub(crate) fn of<T: ?Sized>(effect: &T) -> Self {
+        let bytes = size_of_val(effect) + EFFECT_BYTES;
+        EFFECTS[0].fetch_add(1, Relaxed);
+        EFFECTS[1].fetch_add(bytes, Relaxed);
+        Self(bytes)
+    }
+
+    /// How many there are, and their bytes.
+    pub(crate) fn all() -> (usize, usize) {
+        let [count, bytes] = &EFFECTS;
+        (count.load(Relaxed), bytes.load(Relaxed))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        EFFECTS[0].fetch_sub(1, Relaxed);
+        EFFECTS[1].fetch_sub(self.0, Relaxed);
+    }
 }
 
 #[cfg(not(loom))]
@@ -62,7 +100,7 @@ pub(crate) fn drop_later<T: Send + 'static>(value: T) {
 pub(crate) fn push(item: Deferred) {
     match item {
         Deferred::Dispose(version) => version.dispose(),
-        Deferred::Run(_) => {}
+        Deferred::Effect(..) | Deferred::Run(_) => {}
     }
 }
 
@@ -277,7 +315,8 @@ mod queue {
     fn run(item: Deferred) {
         contained(|| match item {
             Deferred::Dispose(version) => version.dispose(),
-            Deferred::Run(effect) => effect(),
+            Deferred::Effect(effect, _counted) => effect(),
+            Deferred::Run(run) => run(),
         });
     }
 

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "logs behind `&self`: one of the six files of the cell module")]
 
 use super::{
+    address::AddressHasher,
     boxes::{Boxed, Kept, Lent, Version},
     folds::{Fold, Merge, MergeOf, Step, Steps},
     labels::Origin,
@@ -15,6 +16,11 @@ use super::{
 };
 use crate::sync::fault;
 use std::{cell::UnsafeCell, collections::HashMap, fmt, panic::Location};
+
+/// The most values that one transaction puts into cells, whether it overwrites them or not; one
+/// more panics. Inserting into a collection writes a few.
+pub const MAX_WRITES: usize = 1 << 22;
+pub(crate) const TOO_MANY_WRITES: &str = "a transaction puts more than 4,194,304 values into cells";
 
 /// Up to this many entries a write log is searched from front to back; above it has an index.
 const LINEAR_WRITES: usize = 8;
@@ -176,6 +182,8 @@ struct Writes {
     savepoints: u32,
     /// How many were undone.
     undos: u32,
+    /// How many values were put into the log; one more than [`MAX_WRITES`] if more were to be.
+    puts: usize,
 }
 
 enum Replaced {
@@ -271,8 +279,21 @@ impl WriteLog {
         self.put(cell.cell(), value.written_by(origin));
     }
 
+    /// Counts a value that is to be put into the log.
+    #[inline]
+    fn count(&self) {
+        // SAFETY: as in `is_empty`; the borrow ends before a panic hook could run.
+        let puts = unsafe { &mut (*self.writes()).puts };
+        if *puts >= MAX_WRITES {
+            *puts = MAX_WRITES + 1;
+            panic!("{TOO_MANY_WRITES}");
+        }
+        *puts += 1;
+    }
+
     #[inline]
     fn put(&self, cell: CellRef, version: Version) {
+        self.count();
         // SAFETY: as in `is_empty`; nothing of a user's runs.
         unsafe { &mut *self.writes() }.put(cell, version, None);
     }
@@ -303,6 +324,9 @@ impl WriteLog {
             *own = operand;
         } else {
             let fold = Fold::Merge(&MergeOf::<M>::OPS);
+            self.count();
+            // SAFETY: as in `is_empty`; nothing of a user's runs.
+            let writes = unsafe { &mut *self.writes() };
             writes.put(cell.cell(), Version::new(operand, origin), Some(fold));
         }
     }
@@ -314,6 +338,7 @@ impl WriteLog {
         step: Step<T>,
         origin: Origin,
     ) {
+        self.count();
         // SAFETY: as in `is_empty`; no code of users runs before the borrow ends.
         let writes = unsafe { &mut *self.writes() };
         let found = writes.find(cell.cell());
@@ -349,6 +374,7 @@ impl WriteLog {
             }
         };
         let mut spill = Vec::new();
+        self.count();
         // SAFETY: protected by the announcement of `view`, which outlives the call.
         fold.run(unsafe { cell.visible_at(view).seen() }, &mut version, &mut spill);
         // SAFETY: as in `is_empty`.
@@ -363,6 +389,12 @@ impl WriteLog {
         let writes = unsafe { &*self.writes() };
         let folded = writes.entries.iter().filter(|(_, version)| version.fold().is_some());
         folded.map(|(cell, _)| *cell).collect()
+    }
+
+    /// Whether the handler was stopped half-way through a write by [`MAX_WRITES`], and caught that.
+    #[inline]
+    pub(crate) fn has_overflowed(&mut self) -> bool {
+        self.0.get_mut().puts > MAX_WRITES
     }
 
     /// Whether the values of some cells have to be made at commit.
@@ -450,6 +482,7 @@ impl WriteLog {
     pub(crate) fn link(&mut self, number: u64, held: &mut Guard<Held>) {
         let writes = self.0.get_mut();
         writes.index.clear();
+        writes.puts = 0;
         // In any order; most have one, for which a drain would cost more than the link.
         while let Some((cell, version)) = writes.entries.pop() {
             let before = cell.link(version, number);
@@ -478,6 +511,7 @@ impl Writes {
         self.replaced.clear();
         self.undone.clear();
         self.folds.clear();
+        self.puts = 0;
     }
 
     #[inline]
@@ -545,28 +579,6 @@ impl Writes {
         if self.entries.len() <= LINEAR_WRITES {
             self.index.clear();
         }
-    }
-}
-
-/// Hashes an address: one multiplication, since nobody chooses addresses to do harm.
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl std::hash::Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn write_usize(&mut self, address: usize) {
-        // Fibonacci hashing, folded so that the high bits reach the low ones.
-        let product = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = product ^ (product >> 32);
     }
 }
 

@@ -1,6 +1,9 @@
 //! Figures of the memory that waits to be freed.
 
-use super::node::{CellRef, DeadCell};
+use super::{
+    deferred::Counted,
+    node::{CellRef, DeadCell},
+};
 use crate::sync::{AtomicUsize, Ordering, const_fn};
 
 /// What the process keeps besides the newest versions of living cells. Bytes are those of the
@@ -16,16 +19,26 @@ pub struct Memory {
     pub dropped_cells: usize,
     /// Their bytes, with those of their newest versions.
     pub dropped_bytes: usize,
+    /// Closures, callbacks and timers of committed transactions that wait or are being called.
+    pub effects: usize,
+    /// Their bytes: those of what they captured, and 64 each.
+    pub effect_bytes: usize,
 }
 
 impl Memory {
-    pub(super) const NONE: Self =
-        Self { old_versions: 0, old_bytes: 0, dropped_cells: 0, dropped_bytes: 0 };
+    pub(super) const NONE: Self = Self {
+        old_versions: 0,
+        old_bytes: 0,
+        dropped_cells: 0,
+        dropped_bytes: 0,
+        effects: 0,
+        effect_bytes: 0,
+    };
 
     /// All bytes together.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.old_bytes + self.dropped_bytes
+        self.old_bytes + self.dropped_bytes + self.effect_bytes
     }
 
     /// Counts a cell no longer that is freed with its chain.
@@ -53,7 +66,7 @@ impl Figures {
     }
 
     pub(super) fn show(&self, memory: &Memory) {
-        let Memory { old_versions, old_bytes, dropped_cells, dropped_bytes } = *memory;
+        let Memory { old_versions, old_bytes, dropped_cells, dropped_bytes, .. } = *memory;
         let figures = [old_versions, old_bytes, dropped_cells, dropped_bytes];
         for (shown, figure) in self.0.iter().zip(figures) {
             shown.store(figure, Ordering::Relaxed);
@@ -63,7 +76,8 @@ impl Figures {
     pub(super) fn shown(&self) -> Memory {
         let [old_versions, old_bytes, dropped_cells, dropped_bytes] =
             std::array::from_fn(|i| self.0[i].load(Ordering::Relaxed));
-        Memory { old_versions, old_bytes, dropped_cells, dropped_bytes }
+        let (effects, effect_bytes) = Counted::all();
+        Memory { old_versions, old_bytes, dropped_cells, dropped_bytes, effects, effect_bytes }
     }
 }
 

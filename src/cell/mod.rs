@@ -6,6 +6,7 @@
 //! begin (B), read (R), commit (C), prune (P), drop (D).
 
 mod active;
+mod address;
 pub(crate) mod block;
 pub(crate) mod boxes;
 pub(crate) mod deferred;
@@ -20,12 +21,13 @@ pub(crate) mod store;
 #[cfg(not(loom))]
 pub(crate) mod text;
 
+pub use logs::MAX_WRITES;
 pub use memory::Memory;
 pub use node::TVar;
 pub use slot::MAX_VIEWS;
 
-/// What the process keeps besides the newest versions of living cells, as of the last time that
-/// somebody looked: at most some commits, or 20 ms, ago.
+/// What the process keeps besides the newest versions of living cells. Versions and cells are those
+/// of the last time that somebody looked: at most some commits, or 20 ms, ago.
 #[must_use]
 pub fn memory() -> Memory {
     store::STORE.memory()

@@ -1,6 +1,7 @@
 //! A callback on its way: who asked for it, its ticket, its run.
 
 use super::handle::{Mailbox, Message, deadline};
+use crate::cell::deferred::Counted;
 use crate::executor::job::{Ended, Handled, Job, Kind, Verdict};
 use crate::recording::Entry;
 use crate::sync::{AtomicU32, Ordering};
@@ -23,12 +24,14 @@ pub(super) struct Posted {
     pub(super) callback: Callback,
     /// `None`: it came from another thread, or nothing is recorded.
     pub(super) asked: Option<Asked>,
+    _counted: Counted,
 }
 
 impl Posted {
     /// One that no handler asked for.
     pub(super) fn foreign(callback: Callback) -> Self {
-        Self { callback, asked: None }
+        let _counted = Counted::of(&*callback);
+        Self { callback, asked: None, _counted }
     }
 }
 
@@ -44,7 +47,8 @@ impl Numbering {
     fn posted(&self, callback: Callback) -> Posted {
         // Relaxed: the effects of an attempt open one after another.
         let index = self.next.fetch_add(1, Ordering::Relaxed);
-        Posted { callback, asked: Some(Asked { parent: self.parent, index }) }
+        let asked = Some(Asked { parent: self.parent, index });
+        Posted { asked, ..Posted::foreign(callback) }
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
     job::{Ended, How, Job, Kind, Task},
     lane::{Lane, Laned},
     ledger::Ledger,
+    limits::{Limits, Refusals},
     ready::{MAX_READY, Ready},
     schedule::{self, Class, Next},
     series::Series,
@@ -51,26 +52,13 @@ pub(crate) const MEMBERS: usize = 32;
 #[cfg(shuttle)]
 pub(crate) const MEMBERS: usize = 2;
 
-/// When new work is refused.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) under_way: usize,
-    pub(crate) old_bytes: usize,
-    pub(crate) input_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { under_way: 100_000, old_bytes: 1 << 30, input_bytes: 256 << 20 }
-    }
-}
-
 pub(crate) struct Core {
     /// How many handlers can run at once. With one, it runs while holding the baton.
     pub(crate) threads: usize,
     pub(crate) seed: Seed,
     pub(super) heats: Heats,
     limits: Limits,
+    pub(super) refusals: Refusals,
     /// The turn of tickets, in arrival order.
     pub(crate) arrival: Option<Arrival>,
     /// Served before all else: whoever takes one waits for the baton first.
@@ -143,6 +131,7 @@ impl Core {
             seed,
             heats: Heats::default(),
             limits,
+            refusals: Refusals::default(),
             arrival: (order == Order::Arrival).then(Arrival::new),
             alone: Lane::default(),
             aside: SegQueue::new(),
@@ -183,12 +172,13 @@ impl Core {
 
     /// Ends a job that may be refused, if there is too much under way; else gives it back.
     pub(crate) fn refuse_if_full(&self, mut job: Box<dyn Job>) -> Option<Box<dyn Job>> {
-        let full = self.under_way() >= self.limits.under_way
-            || self.input_bytes() >= self.limits.input_bytes
-            || STORE.memory().bytes() > self.limits.old_bytes;
-        if !full || !job.may_be_refused() {
+        let Some(limit) = self.limits.reached(self.under_way(), self.input_bytes()) else {
+            return Some(job);
+        };
+        if !job.may_be_refused() {
             return Some(job);
         }
+        self.refusals.note(limit);
         let version = STORE.watermark();
         job.ended(Ended { version, how: How::Refused });
         deferred::drop_later(job);

@@ -29,6 +29,8 @@ pub struct Stats {
     pub under_way: usize,
     /// Those of them that called `retry` and wait for a write.
     pub parked: usize,
+    /// What was refused because there was too much.
+    pub refused: super::Refused,
     /// Bytes of request bodies whose handlers were accepted and have not been dropped.
     pub input_bytes: usize,
     /// Handlers that ran for more than a millisecond while everybody's commits waited, most time

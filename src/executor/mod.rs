@@ -16,6 +16,7 @@ mod holding;
 pub(crate) mod job;
 mod lane;
 mod ledger;
+mod limits;
 mod members;
 mod ready;
 pub(crate) mod runner;
@@ -31,9 +32,13 @@ mod watch;
 mod worker;
 
 pub use ledger::{LongHold, Pair, Stats};
+pub use limits::Refused;
 pub use transact::{Failure, Panicked, Transact};
 
-use self::core::{Core, Limits, Queued};
+use self::{
+    core::{Core, Queued},
+    limits::Limits,
+};
 use crate::conflict_log::Log;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{
@@ -123,11 +128,12 @@ impl ExecutorBuilder {
         self
     }
 
-    /// The most bytes of old versions and dropped cells, see [`memory`](crate::memory), with which
-    /// new transactions are taken; 1 GiB by default. Above it they are refused as by
-    /// [`ExecutorBuilder::max_under_way`], until the snapshots that hold that memory have ended.
-    pub fn max_old_bytes(mut self, bytes: usize) -> Self {
-        self.limits.old_bytes = bytes;
+    /// The most bytes of old versions, dropped cells and effects that wait, see
+    /// [`memory`](crate::memory), with which new transactions are taken; 1 GiB by default. Above it
+    /// they are refused as by [`ExecutorBuilder::max_under_way`], until the snapshots have ended
+    /// that hold such memory, or the effects have been called.
+    pub fn max_kept_bytes(mut self, bytes: usize) -> Self {
+        self.limits.kept_bytes = bytes;
         self
     }
 
@@ -366,7 +372,8 @@ impl Executor {
         let (under_way, parked) = (self.core.under_way(), self.core.parked());
         let input_bytes = self.core.input_bytes();
         let not_rerunnable = self.core.twice.found();
-        Stats { under_way, parked, input_bytes, not_rerunnable, ..self.core.ledger.stats() }
+        let (refused, stats) = (self.core.refusals.shown(), self.core.ledger.stats());
+        Stats { under_way, parked, refused, input_bytes, not_rerunnable, ..stats }
     }
 
     /// Does not wait for the threads any more when dropped.

@@ -93,7 +93,10 @@ impl Transaction {
     /// # Panics
     /// It leaves by unwinding, with a payload of the library that never reaches the panic hook:
     /// destructors run, and catching it does not change the outcome. A handler that has read no
-    /// cell ends with a panic, since nothing could wake it. Inside a [`Snapshot`](crate::Snapshot),
+    /// cell ends with a panic, since nothing could wake it, and so does one after
+    /// [`MAX_PARKED`](crate::MAX_PARKED) others, or whose cells are more than
+    /// [`MAX_WAITED`](crate::MAX_WAITED) with theirs. In a destructor that runs because of a panic
+    /// it ends the process, as any panic does there. Inside a [`Snapshot`](crate::Snapshot),
     /// use its own `retry`.
     ///
     /// # Re-run

@@ -11,11 +11,12 @@ use super::{
     conflict::Conflict,
     forbid,
     panic::{Panic, Payload},
-    parked::{self, MAX_PARKED, ParkedId, Refusal, Wake},
+    parked::{self, MAX_PARKED, MAX_WAITED, ParkedId, Refusal, Wake},
     sink,
 };
 use crate::cell::{
     deferred,
+    logs::TOO_MANY_WRITES,
     slot::{ALONE, Guard, Linked, ReadyList, WORK},
     store::{Held, STORE, Spoils},
 };
@@ -305,6 +306,9 @@ fn commit_one(
         attempt.logs.outbox.open(version);
         return (attempt.end(), Outcome::Committed(version));
     }
+    if attempt.logs.writes.has_overflowed() {
+        return (attempt.end(), Outcome::refused(TOO_MANY_WRITES.to_owned()));
+    }
     if attempt.logs.writes.has_folds()
         && let Err(payload) = run_folds(guard, &mut attempt)
     {
@@ -380,6 +384,10 @@ fn park_one(
         }
         Err((owner, Refusal::TooMany)) => {
             let why = format!("retry while {MAX_PARKED} handlers are parked already");
+            Err((owner, attempt.end(), refuse(why)))
+        }
+        Err((owner, Refusal::TooMuchRead)) => {
+            let why = format!("retry after reads that are more than {MAX_WAITED} with all parked");
             Err((owner, attempt.end(), refuse(why)))
         }
     }

@@ -49,7 +49,8 @@ pub use footprint::Touched;
 #[cfg(not(loom))]
 pub use holder::{Holder, holding_for};
 pub use inputs::Rng;
-pub use parked::{MAX_PARKED, Parked, parked_for};
+pub use outbox::MAX_EFFECTS;
+pub use parked::{MAX_PARKED, MAX_WAITED, Parked, parked_for};
 #[cfg(not(loom))]
 pub use run::{atomically, irrevocably, snapshot, try_atomically};
 #[cfg(not(loom))]

@@ -1,7 +1,7 @@
 //! What a handler asked for and gets only if it commits: closures, callbacks, timers.
 
 use super::{Transaction, sink};
-use crate::cell::deferred::{self, Deferred};
+use crate::cell::deferred::{self, Counted, Deferred};
 use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
 
 /// A callback of the loop: a handler without a request.
@@ -22,13 +22,22 @@ pub(crate) trait Home: Send + Sync {
 /// Something to be done once, after the commit.
 pub(crate) type Effect = Box<dyn FnOnce() + Send>;
 
+/// The most closures, callbacks and timers that one transaction asks for; one more panics.
+pub const MAX_EFFECTS: usize = 1 << 16;
+
 /// The effects of one attempt, in order.
 #[derive(Default)]
 pub(crate) struct Outbox(RefCell<Vec<Effect>>);
 
 impl Outbox {
     /// Adds an effect.
+    ///
+    /// # Panics
+    /// When there are [`MAX_EFFECTS`] already.
+    #[track_caller]
     pub(crate) fn push(&self, effect: Effect) {
+        let full = self.0.borrow().len() >= MAX_EFFECTS;
+        assert!(!full, "a transaction asks for more than {MAX_EFFECTS} effects");
         self.0.borrow_mut().push(effect);
     }
 
@@ -67,11 +76,12 @@ impl Outbox {
     fn open_all(&mut self, version: u64) {
         let durable = !sink::is_active();
         for effect in self.0.get_mut().drain(..) {
+            let counted = Counted::of(&*effect);
             if durable {
-                deferred::push(Deferred::Run(effect));
+                deferred::push(Deferred::Effect(effect, counted));
             } else {
                 let open = move |durable| match durable {
-                    true => deferred::push(Deferred::Run(effect)),
+                    true => deferred::push(Deferred::Effect(effect, counted)),
                     false => discard(vec![effect]),
                 };
                 sink::when_durable(version, Box::new(open));

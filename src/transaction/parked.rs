@@ -22,6 +22,10 @@ use std::{
 /// The most attempts that are parked at one time in a process; one more ends with a panic.
 pub const MAX_PARKED: usize = 1 << 17;
 
+/// The most cells that those read who are parked at one time in a process, each as often as there
+/// are who read it; whoever would be parked beyond that ends with a panic.
+pub const MAX_WAITED: usize = 1 << 20;
+
 /// The number of a parked attempt: they count up in the order of parking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ParkedId(pub(crate) u64);
@@ -39,6 +43,7 @@ pub(crate) enum Wake {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     TooMany,
+    TooMuchRead,
     Cancelled,
 }
 
@@ -99,6 +104,9 @@ pub(super) fn enter(
     let mut table = TABLE.lock();
     if table.entries.len() >= MAX_PARKED {
         return Err((owner, Refusal::TooMany));
+    }
+    if table.waiters.len() + cells.len() > MAX_WAITED {
+        return Err((owner, Refusal::TooMuchRead));
     }
     table.last += 1;
     let id = ParkedId(table.last);

@@ -213,7 +213,8 @@ pub(crate) fn enter_loop() {
 /// that snapshot.
 ///
 /// # Panics
-/// A write inside `f`, through a transaction that it calls or is part of, panics.
+/// A write inside `f`, through a transaction that it calls or is part of, panics. So does a
+/// snapshot in 256 others of one transaction.
 ///
 /// # Examples
 /// ```

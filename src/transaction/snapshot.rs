@@ -14,6 +14,9 @@ use crate::cell::{
 use crate::sync::{Table, fault, point};
 use std::{fmt, panic::Location, sync::OnceLock};
 
+/// How deep snapshots are nested in one transaction at most: each takes one of the process's views.
+const MAX_NESTED: u32 = 256;
+
 /// A read-only view of all cells at one version. Never aborted, waits for nobody, and nobody waits
 /// for it.
 ///
@@ -169,6 +172,8 @@ impl Transaction {
                 }
             }
         }
+        let deep = self.frozen.get() >= MAX_NESTED;
+        assert!(!deep, "a snapshot in {MAX_NESTED} others of one transaction");
         let place = Location::caller();
         for cell in self.attempt.logs.writes.folded() {
             self.resolve(cell, place);

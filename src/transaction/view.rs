@@ -236,7 +236,8 @@ impl Transaction {
     /// A write does not read: two handlers that only write a cell do not conflict.
     ///
     /// # Panics
-    /// Inside a [`Snapshot`](crate::Snapshot), also one that joined this transaction.
+    /// Inside a [`Snapshot`](crate::Snapshot), also one that joined this transaction. After
+    /// [`MAX_WRITES`](crate::MAX_WRITES) values, as all that writes does.
     ///
     /// # Re-run
     /// An attempt that is not committed leaves nothing behind; the value is dropped later, on a
@@ -397,7 +398,8 @@ impl Transaction {
     /// An abandoned attempt's closures are dropped uncalled.
     ///
     /// # Panics
-    /// Inside a [`Snapshot`](crate::Snapshot).
+    /// Inside a [`Snapshot`](crate::Snapshot); the one after [`MAX_EFFECTS`](crate::MAX_EFFECTS),
+    /// callbacks and timers included.
     pub fn on_commit(&self, f: impl FnOnce() + Send + 'static) {
         self.check_writable();
         if self.attempt.logs.home.as_ref().is_none_or(|home| home.opens_effects()) {
@@ -413,7 +415,8 @@ impl Transaction {
     /// Held until commit: an abandoned attempt adds nothing. `f` itself may be re-run.
     ///
     /// # Panics
-    /// If this transaction does not run in a loop; inside a [`Snapshot`](crate::Snapshot).
+    /// If this transaction does not run in a loop; inside a [`Snapshot`](crate::Snapshot); as
+    /// [`Transaction::on_commit`].
     pub fn add_callback(&self, f: impl Fn(&Transaction) + Send + Sync + 'static) {
         let home = self.home();
         let callback: Callback = Arc::new(f);

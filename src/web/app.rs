@@ -162,10 +162,11 @@ impl App {
         self
     }
 
-    /// The most bytes of old versions and dropped cells, see [`memory`](crate::memory), with which
-    /// requests are taken; 1 GiB by default. Above it they are answered 503.
-    pub fn max_old_bytes(mut self, bytes: usize) -> Self {
-        self.executor = self.executor.max_old_bytes(bytes);
+    /// The most bytes of old versions, dropped cells and effects that wait, see
+    /// [`memory`](crate::memory), with which requests are taken; 1 GiB by default. Above it they
+    /// are answered 503.
+    pub fn max_kept_bytes(mut self, bytes: usize) -> Self {
+        self.executor = self.executor.max_kept_bytes(bytes);
         self
     }
 

@@ -171,33 +171,6 @@ fn a_destructor_may_use_cells() {
 }
 
 #[test]
-fn a_clone_that_panics_writes_nothing() {
-    #[derive(Debug)]
-    struct NoClone(i32);
-    impl Clone for NoClone {
-        fn clone(&self) -> Self {
-            panic!("a clone that panics");
-        }
-    }
-    let (cell, other) = (TVar::new(NoClone(1)), TVar::new(0));
-    let caught = catch_unwind(AssertUnwindSafe(|| {
-        atomically(|tx| {
-            tx.set(&other, 1);
-            tx.modify(&cell, |value| value.0 = 2);
-        });
-    }));
-    assert!(caught.is_err());
-    assert_eq!((cell.with(|v| v.0), other.with(|n| *n)), (1, 0));
-    // Caught inside, the rest of the transaction stands.
-    atomically(|tx| {
-        tx.set(&other, 5);
-        let caught = catch_unwind(AssertUnwindSafe(|| tx.modify(&cell, |value| value.0 = 2)));
-        assert!(caught.is_err());
-    });
-    assert_eq!((cell.with(|v| v.0), other.with(|n| *n)), (1, 5));
-}
-
-#[test]
 fn a_panic_discards_and_goes_on() {
     let cell = TVar::new(1);
     let caught = catch_unwind(AssertUnwindSafe(|| {
@@ -540,7 +513,7 @@ fn what_an_executor_runs_may_panic() {
 }
 
 /// The text of a panic.
-fn panic_text(f: impl FnOnce()) -> String {
+pub(crate) fn panic_text(f: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it panics");
     match payload.downcast::<String>() {
         Ok(text) => *text,

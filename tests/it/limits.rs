@@ -49,7 +49,7 @@ fn more_than_may_be_under_way_is_refused_until_some_have_ended() {
 #[test]
 fn dropped_cells_above_the_limit_refuse_work_until_their_snapshot_has_ended() {
     const LIMIT: usize = 8 << 20;
-    let executor = Executor::builder().threads(1).max_old_bytes(LIMIT).build().expect("a thread");
+    let executor = Executor::builder().threads(1).max_kept_bytes(LIMIT).build().expect("a thread");
     let nothing = || executor.transact("nothing", |_| ());
     snapshot(|_| {
         (0..200).for_each(|_| drop(TVar::new([0_u8; 1 << 16])));

@@ -1,6 +1,8 @@
 //! The one integration binary: scenarios as modules.
 
 mod arrival;
+mod awkward;
+mod caps;
 mod captured;
 mod cells;
 mod clients;
