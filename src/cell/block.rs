@@ -12,7 +12,8 @@
 #![expect(unsafe_code, reason = "cells in one allocation: one of the six files of the cell module")]
 
 use super::{
-    boxes::{Boxed, Kept, Version, VersionHeader},
+    boxes::{Boxed, Version, VersionHeader},
+    kept::Kept,
     labels::{Label, Origin},
     node::{CellOf, CellRef, Header},
     store::STORE,

@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "type-erased value boxes: one of the six files of the cell module")]
 
 use super::{
+    kept::{Kept, text_of},
     labels::Origin,
     magazines::{Place, Size},
 };
@@ -71,25 +72,20 @@ struct Glue {
     reserved: bool,
     type_id: fn() -> TypeId,
     type_name: fn() -> &'static str,
+    /// What a collection keeps, as text.
+    text: Option<fn(Seen<'_>) -> Option<String>>,
     /// Drops the value and keeps the node.
     #[cfg(loom)]
     poison: unsafe fn(NonNull<VersionHeader>),
 }
 
-/// The glue of any box with such a value, and of one whose value is plain, see [`Kept`].
+/// The glue of any box with such a value.
 struct GlueOf<T>(PhantomData<T>);
+/// The same of what collections keep, and of that whose value is plain, see [`Kept`].
+struct KeptOf<T>(PhantomData<T>);
 
-/// What a collection keeps in its cells.
-pub(crate) trait Kept: Send + Sync + Sized + 'static {
-    /// Whether to drop this value is to free memory and no more. Then it need not be put off.
-    fn is_plain(&self) -> bool {
-        !needs_drop::<Self>()
-    }
-}
-
-/// A value with entries that lie behind it in the same box: where a cell names one of these, a
-/// reader waits for a line of memory less than with a vector. With entries it stands nowhere else,
-/// see [`Boxed::tailed`].
+/// A value with entries behind it in the same box: a reader waits for a line of memory less than
+/// with a vector. With entries it stands nowhere else, see [`Boxed::tailed`].
 #[repr(C)]
 pub(crate) struct Tailed<H, E> {
     head: H,
@@ -133,15 +129,8 @@ impl<H, E> Drop for Tailed<H, E> {
     }
 }
 
-impl<H: Kept, E: Send + Sync + 'static> Kept for Tailed<H, E> {
-    fn is_plain(&self) -> bool {
-        self.head.is_plain() && !needs_drop::<E>()
-    }
-}
-
 /// The same of boxes with a tail.
 struct TailedOf<H, E>(PhantomData<(H, E)>);
-
 /// The glue of a box that is the first version of several cells.
 struct SharedOf<T>(PhantomData<T>);
 
@@ -164,9 +153,14 @@ impl<T: Send + Sync + 'static> GlueOf<T> {
         reserved: false,
         type_id: TypeId::of::<T>,
         type_name: type_name::<T>,
+        text: None,
         #[cfg(loom)]
         poison: poison::<T>,
     };
+}
+
+impl<T: Kept> KeptOf<T> {
+    const GLUE: Glue = Glue { text: Some(text_of::<T>), ..GlueOf::<T>::GLUE };
     const PLAIN: Glue = Glue { needs_drop: false, ..Self::GLUE };
 }
 
@@ -174,7 +168,7 @@ impl<H: Kept, E: Send + Sync + 'static> TailedOf<H, E> {
     const GLUE: Glue = Glue {
         dispose: dispose_tailed::<H, E>,
         tail: Some(tail_of::<H, E>),
-        ..GlueOf::<Tailed<H, E>>::GLUE
+        ..KeptOf::<Tailed<H, E>>::GLUE
     };
     const PLAIN: Glue = Glue { needs_drop: false, ..Self::GLUE };
 
@@ -215,6 +209,7 @@ impl<T: Send + Sync + 'static> ReservedOf<T> {
         reserved: true,
         type_id: TypeId::of::<T>,
         type_name: type_name::<T>,
+        text: None,
         #[cfg(loom)]
         poison: poison::<MaybeUninit<T>>,
     };
@@ -450,7 +445,7 @@ pub(crate) struct Boxed<T>(Version, PhantomData<fn() -> T>);
 impl<T: Kept> Boxed<T> {
     #[inline]
     pub(crate) fn new(value: T) -> Self {
-        let glue = if value.is_plain() { &GlueOf::<T>::PLAIN } else { &GlueOf::<T>::GLUE };
+        let glue = if value.is_plain() { &KeptOf::<T>::PLAIN } else { &KeptOf::<T>::GLUE };
         Self(Version::boxed(value, glue, Origin::default()), PhantomData)
     }
 
@@ -583,6 +578,12 @@ impl<'a> Seen<'a> {
         let matches = !glue.reserved && (glue.type_id)() == TypeId::of::<T>();
         // SAFETY: as above, and tested to be of this type.
         matches.then(|| unsafe { value_of(node) })
+    }
+
+    /// What a collection keeps, as text.
+    pub(super) fn text(self) -> Option<String> {
+        // SAFETY: as above.
+        unsafe { self.0.0.as_ref() }.glue.text?(self)
     }
 }
 

@@ -7,8 +7,9 @@
 
 use super::{
     address::AddressHasher,
-    boxes::{Boxed, Kept, Lent, Version},
+    boxes::{Boxed, Lent, Version},
     folds::{Fold, Merge, MergeOf, Step, Steps},
+    kept::Kept,
     labels::Origin,
     node::{CellOf, CellRef},
     slot::{Announcement, Guard},

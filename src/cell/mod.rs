@@ -11,6 +11,7 @@ pub(crate) mod block;
 pub(crate) mod boxes;
 pub(crate) mod deferred;
 pub(crate) mod folds;
+pub(crate) mod kept;
 pub(crate) mod labels;
 pub(crate) mod logs;
 mod magazines;

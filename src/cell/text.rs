@@ -13,7 +13,7 @@ macro_rules! common {
     ($($ty:ty),* $(,)?) => {
         /// A value without its type.
         pub(super) fn of_seen(seen: Seen<'_>) -> Option<String> {
-            None$(.or_else(|| seen.downcast::<$ty>().map(|value| format!("{value:?}"))))*
+            seen.text()$(.or_else(|| seen.downcast::<$ty>().map(|value| format!("{value:?}"))))*
         }
 
         /// A value of any type.

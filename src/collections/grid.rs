@@ -6,7 +6,8 @@ pub use tiles::{GridEdit, GridTiles};
 
 use crate::cell::{
     block::Cells,
-    boxes::{Boxed, Kept, Tailed},
+    boxes::{Boxed, Tailed},
+    kept::{self, Kept},
     labels::Label,
 };
 use crate::transaction::{Read, Snapshot, Transaction, view::sealed::Sealed};
@@ -38,8 +39,9 @@ pub enum GridUnit {
 /// # Cost
 /// [`TGrid::get`]: O(1). [`TGrid::set`]: O(1) where a tile is the unit, else the unit is copied:
 /// 64 tiles, O(width) or O(width · height). Handlers that look at many tiles do it through
-/// [`TGrid::tiles`] or [`TGrid::edit`]: then each unit is looked up once, and copied once. A tile
-/// that is a cell takes 32 bytes, and 40 more with its value once it was written.
+/// [`TGrid::tiles`] or [`TGrid::edit`]: then each unit is looked up once, and copied once.
+/// [`TGrid::new`], [`TGrid::from_fn`] and all of [`TGrid::rows`]: O(width · height). A tile that is
+/// a cell takes 32 bytes, and 40 more with its value once it was written.
 ///
 /// # Examples
 /// ```
@@ -69,7 +71,11 @@ enum Tiles<T: Send + Sync + 'static> {
 /// A tile in a cell of its own.
 struct Tile<T>(T);
 
-impl<T: Send + Sync + 'static> Kept for Tile<T> {}
+impl<T: Send + Sync + 'static> Kept for Tile<T> {
+    fn text(&self) -> Option<String> {
+        kept::of_user(&self.0)
+    }
+}
 
 /// Some tiles in one cell, row by row.
 type Unit<T> = Tailed<Plain, T>;

@@ -32,8 +32,10 @@ use walk::Walk;
 /// [`TOrdMap::first_key_value`], [`TOrdMap::last_key_value`]: O(log n), one read of a cell
 /// remembered; a write clones the keys and values of a leaf, sixteen at most, so what is large
 /// belongs in an `Arc`. [`TOrdMap::range`]: the same for its beginning, then O(1) for each key;
-/// [`TOrdMap::len`]: O(1); [`TOrdMap::clear`]: O(n). For each leaf there are about 150 bytes beside
-/// keys and values.
+/// all of [`TOrdMap::iter`], [`TOrdMap::keys`] and [`TOrdMap::values`]: O(n).
+/// [`TOrdMap::pop_first`], [`TOrdMap::pop_last`]: O(log n), like a remove. [`TOrdMap::len`]: O(1);
+/// [`TOrdMap::clear`]: O(n). To collect entries: O(n log n). For each leaf there are about 150
+/// bytes beside keys and values.
 ///
 /// # Flooding
 /// The tree stays balanced whatever keys clients choose.

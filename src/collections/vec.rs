@@ -1,6 +1,12 @@
 //! [`TVec`]: a vector whose elements do not get in each other's way.
 
-use crate::cell::{TVar, block::Cells, boxes::Kept, labels::Label, node::CellOf};
+use crate::cell::{
+    TVar,
+    block::Cells,
+    kept::{self, Kept},
+    labels::Label,
+    node::CellOf,
+};
 use crate::transaction::{Read, Transaction, view::sealed::Sealed};
 use std::{fmt, panic::Location, sync::Arc};
 
@@ -21,8 +27,9 @@ const SEGMENTS: usize = 27;
 ///
 /// # Cost
 /// [`TVec::get`], [`TVec::set`], [`TVec::len`]: O(1). [`TVec::push`] and [`TVec::pop`]: O(1),
-/// amortized. An element takes a cell of 32 bytes, twice that at most, and a version of 40 with its
-/// value.
+/// amortized. [`TVec::modify`]: O(1) and a clone. [`TVec::truncate`]: O(elements removed). All of
+/// [`TVec::iter`], and to collect elements: O(n). An element takes a cell of 32 bytes, twice that
+/// at most, and a version of 40 with its value.
 ///
 /// # Examples
 /// ```
@@ -53,6 +60,10 @@ type Segment<T> = Option<Cells<Option<T>>>;
 impl<T: Send + Sync + 'static> Kept for Option<T> {
     fn is_plain(&self) -> bool {
         self.is_none() || !std::mem::needs_drop::<T>()
+    }
+
+    fn text(&self) -> Option<String> {
+        self.as_ref().map_or_else(|| Some("none".to_owned()), |value| kept::of_user(value))
     }
 }
 

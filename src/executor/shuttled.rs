@@ -333,6 +333,31 @@ fn effects_come_in_the_order_of_versions() {
     });
 }
 
+/// More writes than may be READY while another thread has the baton. It commits or parks them
+/// itself, and those that are parked leave nothing else that would wake a worker: what is put aside
+/// is run by one that hears of the room.
+#[test]
+fn what_is_put_aside_is_run_when_there_is_room() {
+    explore(4_000, || {
+        let executor = executor(2 + below(2), Order::Commit);
+        let gate = TVar::new(false);
+        let foreign = start(|| {
+            for _ in 0..2 {
+                irrevocably(|_| (0..below(6)).for_each(|_| thread::yield_now()));
+            }
+        });
+        let waits = [(); 2].map(|()| {
+            let gate = gate.clone();
+            executor.transact("waits", move |tx| tx.guard(*tx.get(&gate)))
+        });
+        let opens = executor.transact("opens", move |tx| tx.set(&gate, true));
+        for hit in waits.into_iter().chain([opens]) {
+            assert_eq!(hit.wait(), Ok(()));
+        }
+        foreign.join().expect("no panic");
+    });
+}
+
 /// Threads of their own beside an executor, in both orders: what they add is there, and what the
 /// executor's handlers saw still is what their versions say.
 #[test]

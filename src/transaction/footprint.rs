@@ -5,7 +5,7 @@
 
 use super::attempt::Attempt;
 use crate::cell::{labels::Label, logs::THIN_READS, node::CellRef};
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 /// A cell that an attempt used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +45,8 @@ impl Entry {
         Self { cell, label, is_new: cell.version() == 0, touched }
     }
 
-    /// Whether it belongs to a collection that no commit has written. A map that the handler made
-    /// hashes with its own secret: where its keys are says nothing.
+    /// Whether it belongs to a collection that no commit has written, one that the handler made
+    /// say. Such a map hashes with its own secret: where its keys are says nothing.
     fn is_inside_of_new(&self) -> bool {
         self.is_new && self.touched.type_name.starts_with("txloop::")
     }
@@ -82,8 +82,16 @@ pub(crate) fn written(attempt: &Attempt) -> Vec<Touched> {
 /// with the same inputs and have no outcome yet.
 pub(crate) fn difference(first: &Attempt, second: &Attempt) -> Option<String> {
     let long = first.logs.reads.len().max(second.logs.reads.len()) >= THIN_READS;
+    // What both used, neither has made.
+    let [in_first, in_second] = [first, second].map(|attempt| {
+        let written = attempt.logs.writes.texts().into_iter().map(|(cell, _)| cell);
+        attempt.logs.reads.cells().into_iter().chain(written).collect::<HashSet<_>>()
+    });
     let compared = |mut entries: Vec<Entry>| {
-        entries.retain(|entry| !entry.is_inside_of_new());
+        entries.retain(|entry| {
+            let in_both = in_first.contains(&entry.cell) && in_second.contains(&entry.cell);
+            in_both || !entry.is_inside_of_new()
+        });
         entries
     };
     // A long log is thinned, which changes its order.
@@ -100,7 +108,8 @@ pub(crate) fn difference(first: &Attempt, second: &Attempt) -> Option<String> {
             let Touched { value: Some(before), .. } = &one.touched else { return None };
             let Touched { value: Some(then), .. } = &two.touched else { return None };
             let (cell, same) = (&one.touched, before == then);
-            (!same).then(|| format!("wrote {} to {cell}, then {}", clip(before), clip(then)))
+            let [before, then] = around(before, then);
+            (!same).then(|| format!("wrote {before} to {cell}, then {then}"))
         })
     };
     let effects = || {
@@ -125,6 +134,16 @@ fn other_cell(did: &str, one: &[Entry], two: &[Entry]) -> Option<String> {
     }
     let (before, then) = (one.len(), two.len());
     (before != then).then(|| format!("{did} {before} cells, then {then}"))
+}
+
+/// So much of two texts as shows in what they differ.
+fn around(one: &str, two: &str) -> [String; 2] {
+    let alike = one.chars().zip(two.chars()).take_while(|(one, two)| one == two).count();
+    let from = if alike < 60 { 0 } else { alike - 20 };
+    [one, two].map(|text| {
+        let start = text.char_indices().nth(from).map_or(text.len(), |(at, _)| at);
+        format!("{}{}", if from == 0 { "" } else { ".." }, clip(&text[start..]))
+    })
 }
 
 /// So much of a text as helps.

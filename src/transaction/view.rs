@@ -8,9 +8,10 @@ use super::{
 };
 use crate::cell::{
     TVar,
-    boxes::{Boxed, Kept},
+    boxes::Boxed,
     deferred,
     folds::Merge,
+    kept::Kept,
     labels::{self, Origin},
     logs::Own,
     node::{CellOf, CellRef},

@@ -5,6 +5,7 @@ mod grid;
 mod map;
 mod ord_map;
 mod small;
+mod tiny;
 mod vector;
 
 use proptest::{

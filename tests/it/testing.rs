@@ -1,6 +1,6 @@
 //! The test kit, and the handlers that executors and servers try out.
 
-use crate::{running::Running, wire::client::Client};
+use crate::{limits::wait_until, running::Running, wire::client::Client};
 use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
@@ -14,8 +14,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use txloop::{
-    App, Executor, Order, Request, Snapshot, TCounter, TMap, TOrdMap, TQueue, TVar, Transaction,
-    atomically, snapshot,
+    App, Executor, GridUnit, Order, Request, Snapshot, TCounter, TGrid, TMap, TOrdMap, TQueue,
+    TSet, TVar, TVec, Transaction, atomically, snapshot,
     testing::{TestLoop, assert_serial},
 };
 
@@ -171,14 +171,32 @@ fn a_dry_run_tells_and_does_nothing() {
 /// A handler that is not re-runnable: its name, and what is said of it.
 type Bad = (&'static str, Box<dyn Fn(&Transaction) -> u64 + Send + Sync>, &'static str);
 
+/// Another number each time.
+fn count() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    COUNT.fetch_add(1, Relaxed)
+}
+
+fn writes(
+    write: impl Fn(&Transaction, u64) + Send + Sync + 'static,
+) -> Box<dyn Fn(&Transaction) -> u64 + Send + Sync> {
+    Box::new(move |tx| {
+        write(tx, count());
+        0
+    })
+}
+
 #[expect(clippy::disallowed_methods, reason = "a clock that nobody should read in a handler")]
 fn bad_handlers() -> Vec<Bad> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = || COUNT.fetch_add(1, Relaxed);
     let (a, b) = (TVar::named("a", 0_u64), TVar::named("b", 0_u64));
     let cells: [TVar<u64>; 2] = [a.clone(), b];
     let (seen, map) = (TVar::named("seen", None), TMap::<u64, u64>::named("map"));
     let (copy, rows) = (a.clone(), cells.clone());
+    let (values, set) = (TMap::named("values"), TSet::named("set"));
+    let (ordered, elements) = (TOrdMap::named("ordered"), TVec::named("elements"));
+    let grids = [GridUnit::Tile, GridUnit::Grid].map(|unit| TGrid::named("grid", unit, (9, 9), 0));
+    let [single, whole] = grids;
+    atomically(|tx| (0..900).for_each(|n| assert!(set.insert(tx, n + (1 << 40)))));
     vec![
         ("a static", Box::new(move |_| count()), "answered"),
         (
@@ -214,13 +232,19 @@ fn bad_handlers() -> Vec<Bad> {
         (
             "a number of writes",
             Box::new(move |tx| {
-                if count() % 2 == 0 {
+                if count().is_multiple_of(2) {
                     tx.set(&copy, 0);
                 }
                 0
             }),
             "wrote",
         ),
+        ("a value of a map", writes(move |tx, n| _ = values.insert(tx, 7, n)), "] to `values`"),
+        ("a key of a set", writes(move |tx, n| _ = set.insert(tx, n)), "`set`"),
+        ("an entry", writes(move |tx, n| _ = ordered.insert(tx, "x", n)), "] to `ordered`"),
+        ("an element", writes(move |tx, n| elements.push(tx, n)), "to `elements`"),
+        ("a tile", writes(move |tx, n| single.set(tx, (3, 3), n)), "to `grid`"),
+        ("a tile among many", writes(move |tx, n| whole.set(tx, (3, 3), n)), "wrote .."),
     ]
 }
 
@@ -319,6 +343,8 @@ fn what_is_tried_out_leaves_nothing_behind() {
     }
     assert_eq!(cell.with(|n| *n), 20);
     drop(executor);
+    // They are called one after another by whichever thread of the library does.
+    wait_until(|| sent.load(Relaxed) >= 20);
     assert_eq!(sent.load(Relaxed), 20);
 }
 

@@ -100,7 +100,8 @@ impl<'v, T: Send + Sync + 'static, V: Read> GridTiles<'v, T, V> {
 /// A grid in which a transaction replaces tiles: see [`TGrid::edit`](super::TGrid::edit).
 ///
 /// # Cost
-/// [`GridEdit::get`] and [`GridEdit::set`]: O(1).
+/// [`GridEdit::get`] and [`GridEdit::set`]: O(1), but for the first `set` of each unit, which
+/// copies it.
 pub struct GridEdit<'v, T: Send + Sync + 'static> {
     tiles: GridTiles<'v, T, Transaction>,
     /// Copies of the units in which a tile was replaced.

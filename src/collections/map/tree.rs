@@ -15,12 +15,13 @@ use super::{
 use crate::cell::{
     TVar,
     block::Cells,
-    boxes::{Boxed, Kept, Tailed},
+    boxes::{Boxed, Tailed},
+    kept::{self, Kept},
     labels::Label,
     node::CellOf,
 };
 use crate::transaction::{Read, Transaction, view::sealed::Sealed};
-use std::{borrow::Borrow, sync::Arc};
+use std::{any::Any, borrow::Borrow, sync::Arc};
 
 /// How many bits of a hash choose the slot of a node.
 const NODE_BITS: u32 = 3;
@@ -88,6 +89,10 @@ pub(super) enum Kind<K: Send + Sync + 'static, V: Send + Sync + 'static> {
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Kept for Kind<K, V> {
     fn is_plain(&self) -> bool {
         !matches!(self, Self::Branch(_))
+    }
+
+    fn text_of_entry(entry: &dyn Any) -> Option<String> {
+        kept::pair(entry.downcast_ref::<(K, V)>()?)
     }
 }
 

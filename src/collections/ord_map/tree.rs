@@ -8,7 +8,13 @@
 //! of its neighbours' business. Whoever changes an inner node remembers it as read.
 
 use crate::{
-    cell::{TVar, block::Cells, boxes::Kept, labels::Label, node::CellOf},
+    cell::{
+        TVar,
+        block::Cells,
+        kept::{self, Kept},
+        labels::Label,
+        node::CellOf,
+    },
     collections::TCounter,
     transaction::{Read, Transaction, choice::Savepoint, view::sealed::Sealed},
 };
@@ -77,6 +83,13 @@ impl<K: Clone + Send + Sync + 'static, V: Send + Sync + 'static> Clone for Inner
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Kept for Node<K, V> {
     fn is_plain(&self) -> bool {
         !std::mem::needs_drop::<(K, V)>() && matches!(self, Self::Leaf(_))
+    }
+
+    fn text(&self) -> Option<String> {
+        match self {
+            Self::Leaf(entries) => kept::list(entries, kept::pair),
+            Self::Inner(_) => None,
+        }
     }
 }
 
