@@ -4,7 +4,8 @@
 //! |---|---|
 //! | run handlers, callbacks and timers one after another | [`TestLoop`] |
 //! | fix the time and the random numbers | [`TestLoop::set_now`], [`TestLoop::seed`] |
-//! | have a handler run again | [`TestLoop::abort_nth`], [`TestLoop::force_conflict`] |
+//! | run a web handler | [`Request::parse`](crate::Request::parse), and [`TestLoop::run`] |
+//! | have a handler run again | [`TestLoop::abort_nth`], [`TestLoop::force_conflict`], [`TestLoop::meanwhile`] |
 //! | know that a handler does the same each time it is run | [`TestLoop::assert_rerunnable`] |
 //! | see what a handler would write | [`TestLoop::dry_run`] |
 //! | run handlers as if at the same time, and compare with a serial run | [`assert_serial`] |

@@ -70,9 +70,10 @@ pub struct TestLoop {
     asked: Arc<Asked>,
 }
 
-/// A cell, and how somebody else writes it.
+/// What somebody else does before a first attempt commits.
 struct Conflict {
-    cell: u64,
+    /// Only if the attempt has read this cell.
+    cell: Option<u64>,
     write: Box<dyn Fn()>,
 }
 
@@ -165,8 +166,9 @@ impl TestLoop {
     }
 
     /// Has somebody else write `cell`, with the value that it has, between the first attempt of
-    /// each handler that follows and its commit. A handler that read the cell and writes anything
-    /// conflicts, and runs again; one that only reads has its place before that write.
+    /// each handler that follows and its commit. A handler that read the cell, and writes anything
+    /// or has effects, conflicts and runs again; one that only reads has its place before that
+    /// write.
     pub fn force_conflict<T>(&mut self, cell: &TVar<T>) -> &mut Self
     where
         T: Clone + Send + Sync + 'static,
@@ -175,11 +177,38 @@ impl TestLoop {
         let write = Box::new(move || {
             crate::atomically(|tx| tx.set(&cell, tx.get(&cell).clone()));
         });
-        self.conflicts.push(Conflict { cell: id, write });
+        self.conflicts.push(Conflict { cell: Some(id), write });
         self
     }
 
-    /// Ends what [`TestLoop::abort_nth`] and [`TestLoop::force_conflict`] asked for.
+    /// Has somebody else commit `f` between the first attempt of each handler that follows and its
+    /// commit: into collections, or with another value.
+    ///
+    /// # Re-run
+    /// `f` is a transaction like any other.
+    ///
+    /// # Examples
+    /// ```
+    /// use txloop::{TMap, testing::TestLoop};
+    ///
+    /// let seats = TMap::new();
+    /// let book = |tx: &txloop::Transaction, name| match seats.get(tx, "1A") {
+    ///     Some(_) => false,
+    ///     None => seats.insert(tx, "1A", name).is_none(),
+    /// };
+    /// let (mut test, others) = (TestLoop::new(), seats.clone());
+    /// test.meanwhile(move |tx| _ = others.insert(tx, "1A", "Bob"));
+    /// assert!(!test.run(|tx| book(tx, "Ann")), "he was first");
+    /// assert_eq!(test.attempts(), 2);
+    /// ```
+    pub fn meanwhile(&mut self, f: impl Fn(&Transaction) + 'static) -> &mut Self {
+        let write = Box::new(move || crate::atomically(&f));
+        self.conflicts.push(Conflict { cell: None, write });
+        self
+    }
+
+    /// Ends what [`TestLoop::abort_nth`], [`TestLoop::force_conflict`] and [`TestLoop::meanwhile`]
+    /// asked for.
     pub fn leave_in_peace(&mut self) -> &mut Self {
         self.aborted.clear();
         self.conflicts.clear();
@@ -256,12 +285,13 @@ impl TestLoop {
     fn commit(&self, mut attempt: Attempt) -> Result<(), Spare> {
         if self.attempts == 1 {
             let read: Vec<_> = attempt.logs.reads.cells().iter().map(|cell| cell.id()).collect();
-            let hit = self.conflicts.iter().filter(|conflict| read.contains(&conflict.cell));
-            hit.for_each(|conflict| (conflict.write)());
+            let is_hit =
+                |conflict: &&Conflict| conflict.cell.is_none_or(|cell| read.contains(&cell));
+            self.conflicts.iter().filter(is_hit).for_each(|conflict| (conflict.write)());
         }
         // Called here and not by a thread of the library, so that a test need not wait for them.
         let effects = attempt.logs.outbox.take();
-        if attempt.wrote_nothing() {
+        if attempt.wrote_nothing() && effects.is_empty() {
             drop(attempt.discard());
         } else {
             match commit::commit_and_wait(attempt) {

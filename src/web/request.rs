@@ -1,8 +1,9 @@
 //! What a handler is asked.
 
 use super::response::Response;
-use crate::http::Message;
-use bytes::Bytes;
+use crate::error::{Error, ErrorKind};
+use crate::http::{Decoded, Decoder, Limits, Message};
+use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -18,6 +19,58 @@ pub struct Request {
 impl Request {
     pub(super) fn new(message: Message, params: Vec<(String, String)>) -> Self {
         Self { message, params }
+    }
+
+    /// A request as a client sends it, for tests of handlers: as a server with the default limits
+    /// takes it.
+    ///
+    /// # Errors
+    /// When a server would refuse it, when it is not whole, and when there is more behind it.
+    ///
+    /// # Examples
+    /// ```
+    /// use txloop::{Request, TVar, Transaction, testing::TestLoop};
+    ///
+    /// let total = TVar::new(0);
+    /// let add = |tx: &Transaction, req: &Request| {
+    ///     let n = req.param_number("n")?;
+    ///     Ok::<_, txloop::Response>(tx.modify(&total, |sum| {
+    ///         *sum += n;
+    ///         *sum
+    ///     }))
+    /// };
+    /// let request = Request::parse("POST /add/7 HTTP/1.1\r\nhost: test\r\n\r\n")?;
+    /// let request = request.with_param("n", "7");
+    /// let mut test = TestLoop::new();
+    /// test.force_conflict(&total);
+    /// assert_eq!(test.run(|tx| add(tx, &request).ok()), Some(7));
+    /// # Ok::<_, txloop::Error>(())
+    /// ```
+    pub fn parse(bytes: impl AsRef<[u8]>) -> crate::Result<Self> {
+        let refuse = |why: String| Err(Error::new(ErrorKind::Config, why));
+        let mut input = BytesMut::from(bytes.as_ref());
+        let mut decoder = Decoder::new(Limits::default());
+        loop {
+            return match decoder.next(&mut input) {
+                Decoded::Continue => continue,
+                Decoded::Request(message) if input.is_empty() => Ok(Self::new(message, Vec::new())),
+                Decoded::Request(_) => refuse(format!("{} bytes behind the request", input.len())),
+                Decoded::NeedMore => refuse("the request is not whole".to_owned()),
+                Decoded::Refused(refusal) => {
+                    let (status, reason) = (refusal.status.as_u16(), refusal.reason);
+                    refuse(format!("a server answers this request {status}: {reason}"))
+                }
+            };
+        }
+    }
+
+    /// The same with a part of its path under the name that a route gives it: no route is looked
+    /// at here.
+    #[must_use]
+    pub fn with_param(mut self, name: &str, value: &str) -> Self {
+        self.params.retain(|(known, _)| known != name);
+        self.params.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub(super) fn message(&self) -> &Message {

@@ -60,6 +60,43 @@ fn a_conflict_is_forced_where_the_cell_is_read() {
 }
 
 #[test]
+fn somebody_else_commits_meanwhile() {
+    let (seats, taken) = (TMap::new(), TVar::new(0));
+    let (others, (send, sent)) = (seats.clone(), channel());
+    let mut test = TestLoop::new();
+    test.meanwhile(move |tx| _ = others.insert(tx, 7, "Bob"));
+    let book = |tx: &Transaction| match seats.get(tx, &7) {
+        Some(_) => tx.modify(&taken, |n| *n += 1),
+        None => assert_eq!(seats.insert(tx, 7, "Ann"), None),
+    };
+    test.run(book);
+    assert_eq!((test.attempts(), taken.with(|n| *n)), (2, 1));
+    // Who has effects and writes nothing has its place when it commits, too.
+    atomically(|tx| seats.clear(tx));
+    let tell = |tx: &Transaction| {
+        let (send, who) = (send.clone(), seats.get(tx, &7).copied());
+        tx.on_commit(move || send.send(who).expect("it is received"));
+    };
+    test.run(tell);
+    assert_eq!((test.attempts(), sent.try_iter().collect::<Vec<_>>()), (2, vec![Some("Bob")]));
+    test.leave_in_peace().run(tell);
+    assert_eq!(test.attempts(), 1);
+}
+
+#[test]
+fn a_request_for_a_test_is_what_a_server_takes() {
+    let text = "POST /a/%20?b=c HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\n";
+    let request = Request::parse(format!("{text}content-length: 2\r\n\r\nhi")).expect("whole");
+    let request = request.with_param("x", "1").with_param("x", "2");
+    assert_eq!((request.path(), request.query(), request.host()), ("/a/%20", Some("b=c"), "h"));
+    assert_eq!((&request.body()[..], request.param("x")), (&b"hi"[..], "2"));
+    let refused = |text: &str| Request::parse(text).expect_err("no request").to_string();
+    assert_eq!(refused("GET / HTTP/1.1\r\nhost: h\r\n"), "the request is not whole");
+    assert_eq!(refused("GET / HTTP/1.1\r\nhost: h\r\n\r\nmore"), "4 bytes behind the request");
+    assert!(refused("GET / HTTP/1.1\r\n\r\n").starts_with("a server answers this request 400: "));
+}
+
+#[test]
 fn time_and_chance_are_the_same_in_every_test() {
     let draw = |seed: [u8; 32]| {
         let mut test = TestLoop::new();
