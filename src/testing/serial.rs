@@ -63,6 +63,9 @@ pub type OnWorld<'a, W, A> = &'a dyn Fn(&W, &Transaction) -> A;
 /// );
 /// ```
 ///
+/// A handler that may fail nests [`try_atomically`](crate::try_atomically), whose `Err` undoes what
+/// was written inside of it and is an answer like any other.
+///
 /// A count that is kept outside of the cells is found:
 ///
 /// ```should_panic
