@@ -1,4 +1,4 @@
-//! Maps whose keys are cells.
+//! The hash of a cell, for maps of a write log.
 
 /// Hashes an address: one multiplication, since nobody chooses addresses to do harm.
 #[derive(Default)]

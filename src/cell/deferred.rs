@@ -30,8 +30,8 @@ pub(crate) enum Deferred {
     Run(Box<dyn FnOnce() + Send>),
 }
 
-/// An effect, a callback or a timer of a committed attempt that is counted as long as it waits or
-/// is being done.
+/// An effect of a committed attempt, or a callback or timer of a loop, that is counted as long as
+/// it waits or is being done.
 #[derive(Debug)]
 pub(crate) struct Counted(usize);
 
