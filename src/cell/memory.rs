@@ -19,8 +19,8 @@ pub struct Memory {
     pub dropped_cells: usize,
     /// Their bytes, with those of their newest versions.
     pub dropped_bytes: usize,
-    /// Closures of committed transactions, and callbacks and timers of loops, that wait or are being
-    /// called.
+    /// Closures of committed transactions, and callbacks and timers of loops, that wait or are
+    /// being called.
     pub effects: usize,
     /// Their bytes: those of what they captured, and 64 each.
     pub effect_bytes: usize,
