@@ -16,7 +16,8 @@ use std::{
     time::Duration,
 };
 use txloop::{
-    CommitSink, Durability, Executor, Order, TVar, Transaction, atomically, irrevocably, snapshot,
+    CommitSink, Durability, Executor, Failure, MAX_RECORD, Order, TVar, Transaction, atomically,
+    irrevocably, snapshot,
 };
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -407,4 +408,37 @@ fn a_record_is_kept_though_no_cell_was_written() {
     writer.join().expect("it is durable");
     durability.stop().expect("it has not failed");
     assert_eq!(director.records(), [b"login"]);
+}
+
+#[test]
+fn a_record_may_be_as_long_as_the_limit_and_no_longer() {
+    let _alone = alone();
+    let (sink, director) = directed();
+    let durability = Durability::start(sink, 1_000).expect("no other sink");
+    let executor = Executor::new(2).expect("threads");
+    let persist = |bytes: usize| {
+        let cell = TVar::new(false);
+        let written = cell.clone();
+        let persist = executor.transact("persist", move |tx| {
+            tx.set(&written, true);
+            tx.persist(&vec![7; bytes]);
+            tx.persist(b"!");
+        });
+        (persist, cell)
+    };
+    let (longer, cell) = persist(MAX_RECORD);
+    let Err(Failure::Panicked(told)) = longer.wait() else { panic!("it commits") };
+    assert_eq!(
+        told.to_string(),
+        "the transaction panicked: a record of 1048577 bytes exceeds 1048576"
+    );
+    assert!(!snapshot(|s| *s.get(&cell)));
+    let (longest, cell) = persist(MAX_RECORD - 1);
+    assert_eq!(director.wait(), 1);
+    director.let_sync(Ok(()));
+    assert_eq!(longest.wait(), Ok(()));
+    assert!(snapshot(|s| *s.get(&cell)));
+    durability.stop().expect("it has not failed");
+    let [record] = &director.records()[..] else { panic!("one record") };
+    assert_eq!((record.len(), record[0], record[MAX_RECORD - 1]), (MAX_RECORD, 7, b'!'));
 }

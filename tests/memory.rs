@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 use txloop::{
-    App, Executor, Failure, GridUnit, Loop, MAX_PARKED, Memory, Snapshot, TGrid, TMap, TOrdMap,
-    TVar, TVec, Transact, Transaction, atomically, parked_for, probe, snapshot,
+    App, Executor, Failure, GridUnit, Loop, MAX_PARKED, MAX_VIEWS, Memory, Snapshot, TGrid, TMap,
+    TOrdMap, TVar, TVec, Transact, Transaction, atomically, parked_for, probe, snapshot,
 };
 
 /// The system's allocator with a count of live bytes.
@@ -85,6 +85,7 @@ fn memory() {
     overlapping_readers_hold_few_versions();
     parked_handlers_cost_little();
     one_more_than_may_be_parked_panics();
+    one_more_view_waits_until_one_ends();
     what_waits_is_counted();
     keys_that_come_and_go_leave_little();
 }
@@ -276,8 +277,6 @@ fn ticks() -> Option<u64> {
     Some(times.next()?.ok()? + times.next()?.ok()?)
 }
 
-/// Ten thousand handlers wait for one write: each takes some memory, no processor time, and is
-/// woken.
 fn one_more_than_may_be_parked_panics() {
     let executor = Executor::builder().threads(2).max_under_way(2 * MAX_PARKED);
     let executor = executor.build().expect("threads");
@@ -300,6 +299,41 @@ fn one_more_than_may_be_parked_panics() {
     drop(parked.pop());
     atomically(|tx| tx.set(&gate, true));
     assert!(parked.into_iter().all(|one| one.wait() == Ok(())));
+}
+
+fn one_more_view_waits_until_one_ends() {
+    const NESTED: usize = 4_000;
+    const ROOM: usize = MAX_VIEWS - NESTED;
+    fn nest(deep: usize, inside: &dyn Fn()) {
+        snapshot(|_| if deep == 1 { inside() } else { nest(deep - 1, inside) });
+    }
+    let (viewing, cell) = (AtomicUsize::new(0), TVar::new(1));
+    let until = |is_so: &dyn Fn(usize) -> bool| {
+        // 30 seconds: only a defect takes so long.
+        let waits = |_: &i32| !is_so(viewing.load(Ordering::SeqCst));
+        (0..30_000).take_while(waits).for_each(|_| {
+            std::thread::park_timeout(Duration::from_millis(1));
+        });
+        assert!(is_so(viewing.load(Ordering::SeqCst)), "{viewing:?} are viewing");
+    };
+    let view = || {
+        snapshot(|s| {
+            viewing.fetch_add(*s.get(&cell), Ordering::SeqCst);
+            until(&|viewing| viewing == 2 * ROOM);
+        });
+    };
+    let (viewing, until, view) = (&viewing, &until, &view);
+    std::thread::scope(|scope| {
+        let inside = move || {
+            (0..2 * ROOM).for_each(|_| drop(scope.spawn(view)));
+            // The process may have a few views of its own.
+            until(&|viewing| viewing >= ROOM - 8);
+            assert!(viewing.load(Ordering::SeqCst) <= ROOM, "{viewing:?} are viewing");
+        };
+        let deep = std::thread::Builder::new().stack_size(64 << 20);
+        let deep = deep.spawn_scoped(scope, move || nest(NESTED, &inside)).expect("a thread");
+        deep.join().expect("it has not panicked");
+    });
 }
 
 fn what_waits_is_counted() {
@@ -330,6 +364,8 @@ fn what_waits_is_counted() {
     assert_eq!(counted(), (0, 0));
 }
 
+/// Ten thousand handlers wait for one write: each takes some memory, no processor time, and is
+/// woken.
 fn parked_handlers_cost_little() {
     const HANDLERS: usize = 10_000;
     const MOST_BYTES: i64 = 1_024;

@@ -181,15 +181,35 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
         }
     }
 
-    /// Looks at many tiles and replaces some: each unit is looked up once and copied once, however
-    /// many of its tiles are looked at and replaced. What the closure sets is written when it
-    /// returns; until then only what it is lent is sure to show it, and what others write meanwhile
-    /// to a unit that it has copied, with [`TGrid::set`] in the same transaction say, is lost.
+    /// Changes a clone of a tile and sets it.
     ///
     /// # Panics
-    /// Inside a [`Snapshot`], if a tile is replaced. If a savepoint or an alternative of `or_else`
-    /// inside of it is undone after a tile was set, except where the unit is a tile: what is set
-    /// cannot be undone before it is written.
+    /// As [`TGrid::set`]. If `f` panics, nothing is set.
+    ///
+    /// # Re-run
+    /// As [`TGrid::get`].
+    #[track_caller]
+    pub fn modify<R>(
+        &self,
+        tx: &Transaction,
+        at: (usize, usize),
+        f: impl FnOnce(&mut T) -> R,
+    ) -> R {
+        let mut tile = self.get(tx, at).clone();
+        let answer = f(&mut tile);
+        self.set(tx, at, tile);
+        answer
+    }
+
+    /// Looks at many tiles and replaces some: each unit is looked up once and copied once, however
+    /// many of its tiles are looked at and replaced. What the closure sets is written when it
+    /// returns; until then only what it is lent is sure to show it.
+    ///
+    /// # Panics
+    /// Inside a [`Snapshot`], if a tile is replaced. Except where the unit is a tile: if a unit is
+    /// written in another way, with [`TGrid::set`] say, after the closure has set a tile of it, for
+    /// one of the two would be lost; and if a savepoint or an alternative of `or_else` inside of it
+    /// is undone after a tile was set, which cannot be undone before it is written.
     ///
     /// # Re-run
     /// As [`TGrid::get`] and [`TGrid::set`].

@@ -62,6 +62,11 @@ const LOOK_EVERY: u64 = 16;
 /// The default hasher is keyed at random, so that nobody who chooses keys can choose where they
 /// collide. With a hasher that makes all keys collide, each step is O(n).
 ///
+/// # A copy that stays
+/// The view is the snapshot: what [`TMap::iter`] passes in one is the map at one moment, without a
+/// copy, whatever is written meanwhile. What is to outlive the view is collected from it:
+/// `snapshot(|s| map.iter(s).map(|(k, v)| (k.clone(), v.clone())).collect::<HashMap<_, _>>())`.
+///
 /// # Examples
 /// ```
 /// use txloop::{TMap, atomically, snapshot};
@@ -379,6 +384,39 @@ where
             value = tree::take(tx, root.start(hash), (hash, key), len, place);
         }
         value
+    }
+
+    /// Sets the values of many keys, as [`TMap::insert`] does one by one: to fill a map with a
+    /// name, for example.
+    ///
+    /// # Panics
+    /// Inside a [`Snapshot`](crate::Snapshot).
+    ///
+    /// # Re-run
+    /// As [`TMap::get`] of each key.
+    #[track_caller]
+    pub fn extend(&self, tx: &Transaction, entries: impl IntoIterator<Item = (K, V)>) {
+        for (key, value) in entries {
+            self.insert(tx, key, value);
+        }
+    }
+
+    /// Removes all keys for which `keep` says no, in O(the most keys that there were since it was
+    /// made or cleared).
+    ///
+    /// # Panics
+    /// Inside a [`Snapshot`](crate::Snapshot), if there is one. If `keep` panics, nothing is
+    /// removed.
+    ///
+    /// # Re-run
+    /// As [`TMap::iter`].
+    #[track_caller]
+    pub fn retain(&self, tx: &Transaction, mut keep: impl FnMut(&K, &V) -> bool) {
+        let passed = self.iter(tx).filter(|(key, value)| !keep(key, value));
+        let dropped: Vec<_> = passed.map(|(key, _)| key).collect();
+        for key in dropped {
+            self.remove(tx, key);
+        }
     }
 }
 

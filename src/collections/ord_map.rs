@@ -374,6 +374,38 @@ where
         self.remove(tx, key);
         Some((key, value))
     }
+
+    /// Sets the values of many keys, as [`TOrdMap::insert`] does one by one: to fill a map with a
+    /// name, for example.
+    ///
+    /// # Panics
+    /// Inside a [`Snapshot`](crate::Snapshot).
+    ///
+    /// # Re-run
+    /// As [`TOrdMap::get`] of each key.
+    #[track_caller]
+    pub fn extend(&self, tx: &Transaction, entries: impl IntoIterator<Item = (K, V)>) {
+        for (key, value) in entries {
+            self.insert(tx, key, value);
+        }
+    }
+
+    /// Removes all keys for which `keep` says no. O(n log n).
+    ///
+    /// # Panics
+    /// Inside a [`Snapshot`](crate::Snapshot), if there is one. If `keep` panics, nothing is
+    /// removed.
+    ///
+    /// # Re-run
+    /// As [`TOrdMap::iter`].
+    #[track_caller]
+    pub fn retain(&self, tx: &Transaction, mut keep: impl FnMut(&K, &V) -> bool) {
+        let passed = self.iter(tx).filter(|(key, value)| !keep(key, value));
+        let dropped: Vec<_> = passed.map(|(key, _)| key).collect();
+        for key in dropped {
+            self.remove(tx, key);
+        }
+    }
 }
 
 impl<K, V> FromIterator<(K, V)> for TOrdMap<K, V>

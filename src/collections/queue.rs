@@ -67,6 +67,33 @@ impl<T: Send + Sync + 'static> TQueue<T> {
         self.back.push(tx, value);
     }
 
+    /// Adds elements behind all others.
+    ///
+    /// # Panics
+    /// Inside a [`Snapshot`](crate::Snapshot).
+    ///
+    /// # Re-run
+    /// As [`TQueue::push`].
+    #[track_caller]
+    pub fn extend(&self, tx: &Transaction, values: impl IntoIterator<Item = T>) {
+        for value in values {
+            self.push(tx, value);
+        }
+    }
+
+    /// Removes all elements, in O(1).
+    ///
+    /// # Panics
+    /// Inside a [`Snapshot`](crate::Snapshot).
+    ///
+    /// # Re-run
+    /// Nothing is read. It is a conflict for all handlers that pop or look.
+    #[track_caller]
+    pub fn clear(&self, tx: &Transaction) {
+        self.front.clear(tx);
+        self.back.clear(tx);
+    }
+
     /// Takes the first element.
     ///
     /// # Panics

@@ -142,6 +142,32 @@ where
     {
         self.0.remove(tx, key).is_some()
     }
+
+    /// Adds many keys, as [`TSet::insert`] does one by one.
+    ///
+    /// # Panics
+    /// Inside a [`Snapshot`](crate::Snapshot), if one is new.
+    ///
+    /// # Re-run
+    /// As [`TMap::get`] of each key.
+    #[track_caller]
+    pub fn extend(&self, tx: &Transaction, keys: impl IntoIterator<Item = K>) {
+        for key in keys {
+            self.insert(tx, key);
+        }
+    }
+
+    /// Removes all keys for which `keep` says no.
+    ///
+    /// # Panics
+    /// As [`TMap::retain`].
+    ///
+    /// # Re-run
+    /// As [`TMap::iter`].
+    #[track_caller]
+    pub fn retain(&self, tx: &Transaction, mut keep: impl FnMut(&K) -> bool) {
+        self.0.retain(tx, |key, ()| keep(key));
+    }
 }
 
 impl<K, S> FromIterator<K> for TSet<K, S>

@@ -223,6 +223,42 @@ impl<T: Send + Sync + 'static> TVec<T> {
         tx.set(&self.0.len, len + 1);
     }
 
+    /// Adds elements at the end.
+    ///
+    /// # Panics
+    /// As [`TVec::push`].
+    ///
+    /// # Re-run
+    /// As [`TVec::push`].
+    #[track_caller]
+    pub fn extend(&self, tx: &Transaction, values: impl IntoIterator<Item = T>) {
+        for value in values {
+            self.push(tx, value);
+        }
+    }
+
+    /// Exchanges two elements.
+    ///
+    /// # Panics
+    /// If there is none at one of the indexes. Inside a [`Snapshot`](crate::Snapshot).
+    ///
+    /// # Re-run
+    /// As [`TVec::get`] of both.
+    #[track_caller]
+    pub fn swap(&self, tx: &Transaction, a: usize, b: usize)
+    where
+        T: Clone,
+    {
+        let element = |index| {
+            let element = self.get(tx, index).cloned();
+            element.unwrap_or_else(|| panic!("there is no element {index} to swap"))
+        };
+        let (of_a, of_b) = (element(a), element(b));
+        for (index, value) in [(a, of_b), (b, of_a)] {
+            assert!(self.set(tx, index, value).is_ok(), "it was read");
+        }
+    }
+
     /// Takes the last element.
     ///
     /// # Panics
@@ -267,6 +303,36 @@ impl<T: Send + Sync + 'static> TVec<T> {
             }
         }
         tx.set(&self.0.len, len);
+    }
+
+    /// Removes all elements.
+    ///
+    /// # Panics
+    /// As [`TVec::truncate`].
+    ///
+    /// # Re-run
+    /// As [`TVec::push`].
+    #[track_caller]
+    pub fn clear(&self, tx: &Transaction) {
+        self.truncate(tx, 0);
+    }
+
+    /// The first element.
+    ///
+    /// # Re-run
+    /// As [`TVec::get`].
+    #[track_caller]
+    pub fn first<'v>(&self, view: &'v impl Read) -> Option<&'v T> {
+        self.get(view, 0)
+    }
+
+    /// The last element.
+    ///
+    /// # Re-run
+    /// As [`TVec::len`] and [`TVec::get`].
+    #[track_caller]
+    pub fn last<'v>(&self, view: &'v impl Read) -> Option<&'v T> {
+        self.get(view, self.len(view).checked_sub(1)?)
     }
 
     /// How many elements there are.

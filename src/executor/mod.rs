@@ -289,8 +289,9 @@ impl Executor {
     /// Much cheaper for each closure than [`Executor::transact`].
     ///
     /// # Panics
-    /// Called on a thread of the same executor it waits for ever. A closure that panics does not:
-    /// its answer is an error.
+    /// When called on a thread of the same executor, by a handler or what it left for after its
+    /// commit: the threads could wait for one another for ever. A closure that panics is no panic
+    /// of this: its answer is an error.
     ///
     /// # Re-run
     /// A closure may be called several times; only the last call counts.
@@ -317,6 +318,11 @@ impl Executor {
     where
         F: Fn(&Transaction) -> R + Send + Sync + 'static,
     {
+        assert!(
+            !self.is_called_by_itself(),
+            "`Executor::run` was called on a thread of the same executor, which would wait for \
+             itself; use `Executor::transact`, and poll it or leave it"
+        );
         let closures: Vec<F> = batch.into_iter().collect();
         if closures.is_empty() {
             return Vec::new();
@@ -395,6 +401,12 @@ impl Executor {
         self.workers.is_empty()
     }
 
+    /// Whether this is one of its threads.
+    fn is_called_by_itself(&self) -> bool {
+        let me = thread::current().id();
+        self.workers.iter().any(|worker| worker.thread().id() == me)
+    }
+
     /// The loop's number among the threads that run handlers.
     pub(crate) fn loop_index(&self) -> usize {
         self.workers.len()
@@ -404,8 +416,7 @@ impl Executor {
 impl Drop for Executor {
     fn drop(&mut self) {
         self.core.stop();
-        let me = thread::current().id();
-        if self.workers.iter().any(|worker| worker.thread().id() == me) {
+        if self.is_called_by_itself() {
             // Dropped by something that one of its own threads runs, and which must end first: the
             // threads end by themselves.
             self.workers.clear();

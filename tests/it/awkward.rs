@@ -1,12 +1,13 @@
-//! Traits of values that run inside a transaction and do there what nobody expects.
+//! Code that runs inside a transaction, or because of one, and does there what nobody expects.
 
-use crate::limits::wait_until;
+use crate::{edges::panic_text, limits::wait_until};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc::channel},
     thread,
     time::Duration,
 };
-use txloop::{Parked, TVar, Transaction, atomically, parked_for, snapshot};
+use txloop::{Executor, Parked, TVar, Transaction, atomically, parked_for, snapshot};
 
 #[test]
 fn a_clone_that_panics_writes_nothing() {
@@ -87,4 +88,21 @@ fn a_destructor_may_wait() {
         atomically(|tx| tx.set(&cell, 1));
     });
     assert_eq!(snapshot(|s| *s.get(&steps)), 1);
+}
+
+#[test]
+fn an_executor_is_not_to_wait_for_itself() {
+    let executor = Arc::new(Executor::new(2).expect("threads"));
+    let (itself, (tell, told)) = (Arc::clone(&executor), channel());
+    let ran = executor.transact("waits", move |tx| {
+        let (itself, tell) = (Arc::clone(&itself), tell.clone());
+        tx.on_commit(move || {
+            let run = || drop(itself.run("run", [|_: &Transaction| 1]));
+            tell.send(panic_text(run)).expect("somebody listens");
+        });
+    });
+    assert_eq!(ran.wait(), Ok(()));
+    let told = told.recv().expect("it is told");
+    assert!(told.starts_with("`Executor::run` was called on a thread of the same"), "{told}");
+    assert_eq!(executor.run("run", [|_: &Transaction| 1]).len(), 1);
 }

@@ -17,6 +17,7 @@ mod contest;
 mod maps;
 mod random;
 mod report;
+mod tables;
 mod timing;
 mod workloads;
 

@@ -9,7 +9,8 @@ use std::{
 };
 use txloop::{TMap, atomically, snapshot};
 
-/// A map that holds its keys as values. All use the hasher of the standard library.
+/// A map that holds its keys as values. All use the hasher of the standard library, but for
+/// [`Table`](crate::tables::Table).
 pub(crate) trait Map: 'static {
     /// As in the rows and in `--backends`.
     const NAME: &'static str;

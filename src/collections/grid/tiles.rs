@@ -3,7 +3,7 @@
 use super::{Grid, Plain, Tile, Tiles, Unit};
 use crate::cell::{block::Cells, boxes::Boxed, node::CellOf};
 use crate::transaction::{Read, Snapshot, Transaction};
-use std::{cell::Cell, collections::HashMap, fmt, panic::Location};
+use std::{cell::Cell, collections::HashMap, fmt, panic::Location, ptr};
 
 /// How many units are remembered at most, a power of two. In a grid of more, one that is looked up
 /// drives out another one.
@@ -83,6 +83,10 @@ impl<'v, T: Send + Sync + 'static, V: Read> GridTiles<'v, T, V> {
         &self.remembered[unit & (REMEMBERED - 1)]
     }
 
+    fn read(&self, unit: CellOf<'_, Unit<T>>) -> &'v Unit<T> {
+        self.view.read(unit, self.place)
+    }
+
     #[cold]
     fn look_up(
         &self,
@@ -91,7 +95,7 @@ impl<'v, T: Send + Sync + 'static, V: Read> GridTiles<'v, T, V> {
         slot: &Cell<Remembered<'v, T>>,
         own: u32,
     ) -> &'v Unit<T> {
-        let tiles = self.view.read(cells.at(unit), self.place);
+        let tiles = self.read(cells.at(unit));
         slot.set(Remembered { unit: unit as u32, own, tiles: Some(tiles) });
         tiles
     }
@@ -104,12 +108,20 @@ impl<'v, T: Send + Sync + 'static, V: Read> GridTiles<'v, T, V> {
 /// copies it.
 pub struct GridEdit<'v, T: Send + Sync + 'static> {
     tiles: GridTiles<'v, T, Transaction>,
-    /// Copies of the units in which a tile was replaced.
-    own: Vec<(usize, Boxed<Unit<T>>)>,
+    /// The units in which a tile was replaced.
+    own: Vec<Own<'v, T>>,
     /// Where each stands there, from 1, where not all units are remembered.
     places: HashMap<usize, u32>,
     /// What the transaction said of undone writes when it began.
     undone: u32,
+}
+
+/// A unit in which a tile was replaced.
+struct Own<'v, T> {
+    unit: usize,
+    /// What was copied.
+    from: &'v Unit<T>,
+    copy: Boxed<Unit<T>>,
 }
 
 impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
@@ -153,7 +165,7 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
             match self.known(cells, unit) {
                 Remembered { own: 0, tiles: Some(tiles), .. } => return &tiles.entries()[at],
                 Remembered { own, .. } => {
-                    return &self.own[own as usize - 1].1.value().entries()[at];
+                    return &self.own[own as usize - 1].copy.value().entries()[at];
                 }
             }
         }
@@ -190,13 +202,14 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
                     Remembered { own: 0, tiles: Some(tiles), .. } => self.copy(cells, unit, tiles),
                     Remembered { own, .. } => own,
                 };
-                self.own[own as usize - 1].1.entries_mut()[at] = tile;
+                self.own[own as usize - 1].copy.entries_mut()[at] = tile;
             }
         }
     }
 
     fn copy(&mut self, cells: &Cells<Unit<T>>, unit: usize, tiles: &'v Unit<T>) -> u32 {
-        self.own.push((unit, Boxed::tailed(Plain, tiles.entries().iter().cloned())));
+        let copy = Boxed::tailed(Plain, tiles.entries().iter().cloned());
+        self.own.push(Own { unit, from: tiles, copy });
         let own = self.own.len() as u32;
         let slot = self.tiles.slot(unit);
         slot.set(Remembered { own, ..slot.get() });
@@ -214,8 +227,16 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
             Tiles::Each(_) => None,
             Tiles::Together(_, cells) => Some(cells),
         };
-        let own = self.own.into_iter();
-        own.filter_map(move |(unit, tiles)| Some((cells?.at(unit), tiles)))
+        let (tiles, own) = (self.tiles, self.own.into_iter());
+        own.filter_map(move |Own { unit, from, copy }| {
+            let cell = cells?.at(unit);
+            assert!(
+                ptr::eq(tiles.read(cell), from),
+                "a tile was set inside of `TGrid::edit`, but not through what it lends, after one \
+                 next to it was set through it; one of the two would be lost"
+            );
+            Some((cell, copy))
+        })
     }
 }
 

@@ -52,8 +52,7 @@ fn handlers_on_many_threads_see_a_serial_grid() {
                 move |tx: &Transaction| {
                     if from % 2 == 0 {
                         // Each look and each replacement by itself.
-                        let taken = grid.get(tx, at(from)) + 1;
-                        grid.set(tx, at(from), 0);
+                        let taken = grid.modify(tx, at(from), std::mem::take) + 1;
                         grid.set(tx, at(to), grid.get(tx, at(to)) + taken);
                         return *grid.get(tx, at(to));
                     }
@@ -190,6 +189,39 @@ fn what_is_undone_inside_of_an_edit_is_undone_or_refused() {
             _ => assert_eq!((refused.is_err(), tiles()), (true, [0, 0]), "{unit:?}"),
         }
         assert_eq!((undone(false), tiles()), (Ok(()), [0, 7]), "{unit:?}");
+    }
+}
+
+#[test]
+fn what_is_set_beside_an_edit_is_kept_or_refused() {
+    for unit in UNITS {
+        let grid = TGrid::new(unit, SIZE, 0);
+        let set = |beside: (usize, usize), before: bool| {
+            let both = || {
+                atomically(|tx| {
+                    grid.edit(tx, |tiles| {
+                        if before {
+                            grid.set(tx, beside, 5);
+                        }
+                        tiles.set((3, 3), 6);
+                        if !before {
+                            grid.set(tx, beside, 5);
+                        }
+                    });
+                });
+            };
+            let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(both)).is_err();
+            let tiles = snapshot(|s| [(3, 3), beside].map(|at| *grid.get(s, at)));
+            atomically(|tx| [(3, 3), beside].map(|at| grid.set(tx, at, 0)));
+            (refused, tiles)
+        };
+        let far = (SIZE.0 - 1, SIZE.1 - 1);
+        let (is_tile, is_grid) = (unit == GridUnit::Tile, unit == GridUnit::Grid);
+        assert_eq!(set((4, 3), true), (false, [6, 5]), "{unit:?}");
+        let lost = if is_tile { (false, [6, 5]) } else { (true, [0, 0]) };
+        assert_eq!(set((4, 3), false), lost, "{unit:?}");
+        let lost = if is_grid { (true, [0, 0]) } else { (false, [6, 5]) };
+        assert_eq!(set(far, false), lost, "{unit:?}");
     }
 }
 

@@ -67,6 +67,19 @@ enum Op {
     Fill(u16, u32),
     /// Removes them.
     Drain(u16),
+    /// Keeps those of which the sum of key and value is no multiple of this, or removes all.
+    Retain(u32),
+    /// A few keys.
+    Extend(u16, u32),
+}
+
+/// What `Op::Extend` puts in: one key twice.
+fn some(from: u16, value: u32) -> impl Iterator<Item = (u16, u32)> {
+    [(0, 0), (3, 1), (5, 2), (3, 3)].into_iter().map(move |(more, n)| (from + more, value ^ n))
+}
+
+fn stays(divisor: u32) -> impl Fn(u16, u32) -> bool {
+    move |key, value| !value.wrapping_add(key.into()).is_multiple_of(divisor)
 }
 
 fn third(from: u16) -> impl Iterator<Item = u16> {
@@ -83,6 +96,8 @@ fn op(keys: u16) -> impl Strategy<Value = Op> {
         1 => Just(Op::Len),
         1 => Just(Op::Sum),
         1 => Just(Op::Clear),
+        1 => (1..5_u32).prop_map(Op::Retain),
+        1 => (0..keys, any::<u32>()).prop_map(|(from, value)| Op::Extend(from, value)),
     ]
 }
 
@@ -118,6 +133,14 @@ fn run(map: &Map, tx: &Transaction, op: &Op) -> Answer {
         Op::Drain(from) => {
             Some(third(from).filter(|key| map.remove(tx, key).is_some()).count() as u64)
         }
+        Op::Retain(divisor) => {
+            map.retain(tx, |key, value| stays(divisor)(*key, *value));
+            Some(map.len(tx) as u64)
+        }
+        Op::Extend(from, value) => {
+            map.extend(tx, some(from, value));
+            Some(map.len(tx) as u64)
+        }
     }
 }
 
@@ -143,6 +166,14 @@ fn run_on_model(map: &mut HashMap<u16, u32>, op: &Op) -> Answer {
             Some(third(from).filter(|key| map.insert(*key, value).is_some()).count() as u64)
         }
         Op::Drain(from) => Some(third(from).filter(|key| map.remove(key).is_some()).count() as u64),
+        Op::Retain(divisor) => {
+            map.retain(|key, value| stays(divisor)(*key, *value));
+            Some(map.len() as u64)
+        }
+        Op::Extend(from, value) => {
+            map.extend(some(from, value));
+            Some(map.len() as u64)
+        }
     }
 }
 

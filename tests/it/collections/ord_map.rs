@@ -41,6 +41,10 @@ enum Op {
     /// So many keys from one on, every one or every other.
     Drain(u32, u32, u32),
     Clear,
+    /// Keeps those of which the sum of key and value is no multiple of this, or removes all.
+    Retain(u32),
+    /// So many keys, with a step of three.
+    Extend(u32, u32),
 }
 
 fn bound() -> impl Strategy<Value = Bound<u32>> {
@@ -71,8 +75,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::PopLast),
         4 => (range(), 0..64_usize).prop_map(|(range, front)| Op::Sum(range, front)),
         2 => (key.clone(), 1..MANY, any::<bool>()).prop_map(|(from, n, up)| Op::Fill(from, n, up)),
-        3 => (key, 1..MANY, 1..3_u32).prop_map(|(from, n, step)| Op::Drain(from, n, step)),
+        3 => (key.clone(), 1..MANY, 1..3_u32).prop_map(|(from, n, step)| Op::Drain(from, n, step)),
         1 => Just(Op::Clear),
+        1 => (1..9_u32).prop_map(Op::Retain),
+        1 => (key, 1..MANY).prop_map(|(from, n)| Op::Extend(from, n)),
     ]
 }
 
@@ -94,6 +100,14 @@ fn digest<'a>(
 
 fn keys_of(from: u32, count: u32, up: bool) -> impl Iterator<Item = u32> {
     (0..count).map(move |n| from + if up { n } else { count - n })
+}
+
+fn stays(divisor: u32) -> impl Fn(u32, u32) -> bool {
+    move |key, value| !value.wrapping_add(key).is_multiple_of(divisor)
+}
+
+fn every_third(from: u32, count: u32) -> impl Iterator<Item = (u32, u32)> {
+    (0..count).map(move |n| (from + 3 * n, n))
 }
 
 fn run(map: &Map, tx: &Transaction, op: &Op) -> Answer {
@@ -124,6 +138,14 @@ fn run(map: &Map, tx: &Transaction, op: &Op) -> Answer {
         Op::Clear => {
             map.clear(tx);
             None
+        }
+        Op::Retain(divisor) => {
+            map.retain(tx, |key, value| stays(divisor)(*key, *value));
+            Some(map.len(tx) as u64)
+        }
+        Op::Extend(from, count) => {
+            map.extend(tx, every_third(from, count));
+            Some(map.len(tx) as u64)
         }
     }
 }
@@ -156,6 +178,14 @@ fn run_on_model(map: &mut BTreeMap<u32, u32>, op: &Op) -> Answer {
         Op::Clear => {
             map.clear();
             None
+        }
+        Op::Retain(divisor) => {
+            map.retain(|key, value| stays(divisor)(*key, *value));
+            Some(map.len() as u64)
+        }
+        Op::Extend(from, count) => {
+            map.extend(every_third(from, count));
+            Some(map.len() as u64)
         }
     }
 }

@@ -14,6 +14,8 @@ use txloop::{
 #[derive(Debug, Clone)]
 enum Op {
     Push(u32),
+    Extend(u8),
+    Clear,
     Pop,
     Peek,
     Len,
@@ -23,6 +25,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         5 => any::<u32>().prop_map(Op::Push),
+        1 => (0..6_u8).prop_map(Op::Extend),
+        1 => prop::bool::weighted(0.2).prop_map(|all| if all { Op::Clear } else { Op::Len }),
         4 => Just(Op::Pop),
         1 => Just(Op::Peek),
         1 => Just(Op::Len),
@@ -37,6 +41,14 @@ fn run(queue: &TQueue<u32>, tx: &Transaction, op: &Op) -> Answer {
             queue.push(tx, value);
             None
         }
+        Op::Extend(count) => {
+            queue.extend(tx, (0..count).map(u32::from));
+            None
+        }
+        Op::Clear => {
+            queue.clear(tx);
+            None
+        }
         Op::Pop => queue.pop(tx).map(wide),
         Op::Peek => queue.peek(tx).map(wide),
         Op::Len => Some(queue.len(tx) as u64 + u64::from(queue.is_empty(tx))),
@@ -49,6 +61,14 @@ fn run_on_model(queue: &mut VecDeque<u32>, op: &Op) -> Answer {
     match *op {
         Op::Push(value) => {
             queue.push_back(value);
+            None
+        }
+        Op::Extend(count) => {
+            queue.extend((0..count).map(u32::from));
+            None
+        }
+        Op::Clear => {
+            queue.clear();
             None
         }
         Op::Pop => queue.pop_front().map(u64::from),

@@ -20,6 +20,9 @@ enum Op {
     /// All keys, mixed in an order that does not count.
     Sum,
     Clear,
+    /// Removes the multiples of this.
+    Retain(u64),
+    Extend(u64),
     Acquire(u32),
     Release(u32),
     Available,
@@ -36,6 +39,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Len),
         1 => Just(Op::Sum),
         1 => prop::bool::weighted(0.2).prop_map(|all| if all { Op::Clear } else { Op::Len }),
+        1 => (2..5_u64).prop_map(Op::Retain),
+        1 => (0..KEYS).prop_map(Op::Extend),
         4 => (0..4_u32).prop_map(Op::Acquire),
         3 => (0..4_u32).prop_map(Op::Release),
         1 => Just(Op::Available),
@@ -84,6 +89,14 @@ fn run(Ours { set, seats, once }: &Ours, tx: &Transaction, op: &Op) -> Answer {
             set.clear(tx);
             None
         }
+        Op::Retain(divisor) => {
+            set.retain(tx, |key| !key.is_multiple_of(divisor));
+            Some(set.len(tx) as u64)
+        }
+        Op::Extend(from) => {
+            set.extend(tx, from..from + 5);
+            Some(set.len(tx) as u64)
+        }
         Op::Acquire(permits) => Some(u64::from(seats.try_acquire(tx, permits))),
         Op::Release(permits) => {
             seats.release(tx, permits);
@@ -106,6 +119,14 @@ fn run_on_model(Plain { set, seats, once }: &mut Plain, op: &Op) -> Answer {
         Op::Clear => {
             set.clear();
             None
+        }
+        Op::Retain(divisor) => {
+            set.retain(|key| !key.is_multiple_of(divisor));
+            Some(set.len() as u64)
+        }
+        Op::Extend(from) => {
+            set.extend(from..from + 5);
+            Some(set.len() as u64)
         }
         Op::Acquire(permits) => {
             let left = seats.checked_sub(permits);

@@ -16,6 +16,11 @@ enum Op {
     Extend(u8),
     Pop,
     Truncate(usize),
+    Clear,
+    /// By their places, where there are elements.
+    Swap(usize, usize),
+    First,
+    Last,
     Len,
     Sum,
 }
@@ -29,6 +34,10 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..40_u8).prop_map(Op::Extend),
         3 => Just(Op::Pop),
         1 => (0..INDEXES).prop_map(Op::Truncate),
+        1 => prop::bool::weighted(0.2).prop_map(|all| if all { Op::Clear } else { Op::Len }),
+        2 => (0..INDEXES, 0..INDEXES).prop_map(|(a, b)| Op::Swap(a, b)),
+        1 => Just(Op::First),
+        1 => Just(Op::Last),
         1 => Just(Op::Len),
         1 => Just(Op::Sum),
     ]
@@ -48,7 +57,7 @@ fn run(vector: &TVec<u32>, tx: &Transaction, op: &Op) -> Answer {
             None
         }
         Op::Extend(count) => {
-            (0..count).for_each(|n| vector.push(tx, n.into()));
+            vector.extend(tx, (0..count).map(u32::from));
             None
         }
         Op::Pop => vector.pop(tx).map(wide),
@@ -56,6 +65,17 @@ fn run(vector: &TVec<u32>, tx: &Transaction, op: &Op) -> Answer {
             vector.truncate(tx, len);
             None
         }
+        Op::Clear => {
+            vector.clear(tx);
+            None
+        }
+        Op::Swap(a, b) => {
+            let len = vector.len(tx);
+            (len > 0).then(|| vector.swap(tx, a % len, b % len));
+            None
+        }
+        Op::First => vector.first(tx).map(wide),
+        Op::Last => vector.last(tx).map(wide),
         Op::Len => Some(vector.len(tx) as u64 + u64::from(vector.is_empty(tx))),
         Op::Sum => Some((1..).zip(vector.iter(tx)).map(|(at, value)| at * wide(value)).sum()),
     }
@@ -84,6 +104,17 @@ fn run_on_model(vector: &mut Vec<u32>, op: &Op) -> Answer {
             vector.truncate(len);
             None
         }
+        Op::Clear => {
+            vector.clear();
+            None
+        }
+        Op::Swap(a, b) => {
+            let len = vector.len();
+            (len > 0).then(|| vector.swap(a % len, b % len));
+            None
+        }
+        Op::First => vector.first().copied().map(u64::from),
+        Op::Last => vector.last().copied().map(u64::from),
         Op::Len => Some(vector.len() as u64 + u64::from(vector.is_empty())),
         Op::Sum => Some((1..).zip(&*vector).map(|(at, value)| at * u64::from(*value)).sum()),
     }

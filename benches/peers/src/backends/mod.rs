@@ -16,7 +16,12 @@ mod xstm;
 
 use crate::access::Backend;
 
+pub(crate) use async_stm::AsyncStm;
+#[cfg(test)]
+pub(crate) use faulty::{LostWrites, WrongReads};
+pub(crate) use kovan::Kovan;
 pub(crate) use txloop::{TxloopCounters, TxloopGrid};
+pub(crate) use xstm::Xstm;
 
 /// Something that can be done with any backend.
 pub(crate) trait Visitor {

@@ -1,17 +1,22 @@
 //! w5: a map of 100,000 possible keys: 90 % look-ups, 10 % insertions and removals.
 
 use super::Group;
+#[cfg(test)]
+use crate::backends::{LostWrites, WrongReads};
 use crate::{
+    backends::{AsyncStm, Kovan, Xstm},
     contest::{Bench, Entry, Sample, Series, take_turns},
     maps::{Dash, FastStm, Locked, Map, Plain, Sharded, StmCore, Txloop},
     random::Random,
+    tables::Table,
     timing::{Hand, Pace, alone, together},
 };
 use std::{hint::black_box, rc::Rc};
 
 /// The name of w5.
 pub(crate) const GROUP: Group = Group {
-    title: "w5: maps with 50,000 of 100,000 keys, 90 % look-ups (sharded: 64 parking_lot mutexes)",
+    title: "w5: maps with 50,000 of 100,000 keys, 90 % look-ups (sharded: 64 parking_lot mutexes; \
+            kovan-stm, async-stm, xstm: a table of fixed size, a cell for each slot)",
     workloads: &[NAME],
     measure,
     notes: |_| Vec::new(),
@@ -21,7 +26,7 @@ pub(crate) const GROUP: Group = Group {
 type Maker = for<'a> fn(&[u64], &'a [Vec<Op>]) -> Vec<Entry<'a>>;
 
 /// The maps, some of which are called like backends of other workloads.
-const MAPS: [(&str, Maker); 7] = [
+const MAPS: &[(&str, Maker)] = &[
     (Plain::NAME, plain),
     (Locked::NAME, shared::<Locked>),
     (Sharded::NAME, shared::<Sharded>),
@@ -29,6 +34,13 @@ const MAPS: [(&str, Maker); 7] = [
     (Txloop::NAME, shared::<Txloop>),
     (StmCore::NAME, shared::<StmCore>),
     (FastStm::NAME, shared::<FastStm>),
+    (Table::<Kovan>::NAME, shared::<Table<Kovan>>),
+    (Table::<AsyncStm>::NAME, shared::<Table<AsyncStm>>),
+    (Table::<Xstm>::NAME, shared::<Table<Xstm>>),
+    #[cfg(test)]
+    (Table::<LostWrites>::NAME, shared::<Table<LostWrites>>),
+    #[cfg(test)]
+    (Table::<WrongReads>::NAME, shared::<Table<WrongReads>>),
 ];
 
 const NAME: &str = "w5";
@@ -138,7 +150,7 @@ fn measure(bench: &Bench) -> Vec<Series> {
     let keys: Vec<u64> = (0..KEYS as u64).step_by(2).collect();
     let streams = [0, 1].map(stream);
     let mut entries = Vec::new();
-    for (name, make) in MAPS {
+    for &(name, make) in MAPS {
         if bench.admits(name) {
             entries.extend(make(&keys, &streams));
         }
