@@ -24,8 +24,9 @@ pub struct Error {
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
-/// The result of a fallible call into this library.
-pub type Result<T> = std::result::Result<T, Error>;
+/// The result of a fallible call into this library; with a second type that of the standard
+/// library, so that `use txloop::*` hides nothing.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {

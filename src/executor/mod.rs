@@ -314,7 +314,7 @@ impl Executor {
         &self,
         name: &str,
         batch: impl IntoIterator<Item = F>,
-    ) -> Vec<std::result::Result<R, Panicked>>
+    ) -> Vec<Result<R, Panicked>>
     where
         F: Fn(&Transaction) -> R + Send + Sync + 'static,
     {

@@ -252,7 +252,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes what was taken, up to the first entry that the file has no room for.
-    fn write_entries(&mut self) -> std::result::Result<(), String> {
+    fn write_entries(&mut self) -> Result<(), String> {
         let mut entries = std::mem::take(&mut self.entries);
         let (mut base, mut result) = (Base::default(), Ok(()));
         for entry in entries.drain(..) {
@@ -279,7 +279,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes the payload as a block.
-    fn write_block(&mut self) -> std::result::Result<(), String> {
+    fn write_block(&mut self) -> Result<(), String> {
         if self.payload.is_empty() {
             return Ok(());
         }
@@ -293,7 +293,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    fn write_last(&mut self, entry: Entry) -> std::result::Result<(), String> {
+    fn write_last(&mut self, entry: Entry) -> Result<(), String> {
         self.payload.clear();
         entry.put(&mut self.payload, &mut Base::default());
         self.write_block()

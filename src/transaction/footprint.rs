@@ -22,11 +22,38 @@ pub struct Touched {
 
 impl fmt::Display for Touched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let type_name = of_collection(self.type_name);
+        let type_name = type_name.as_deref().unwrap_or(self.type_name);
         match self.cell {
-            "" => write!(f, "a cell without a name ({})", self.type_name),
-            name => write!(f, "`{name}` ({})", self.type_name),
+            "" => write!(f, "a cell without a name ({type_name})"),
+            name => write!(f, "`{name}` ({type_name})"),
         }
     }
+}
+
+/// What the cells of collections hold, up to the parameters that are those of the collection.
+const PARTS: [(&str, &str); 7] = [
+    ("txloop::collections::map::tree::Root<", "TMap"),
+    ("txloop::collections::map::tree::Kind<", "TMap"),
+    ("txloop::collections::ord_map::tree::Node<", "TOrdMap"),
+    ("txloop::collections::append_log::List<", "TLog or TQueue"),
+    ("txloop::collections::grid::Tile<", "TGrid"),
+    ("txloop::cell::boxes::Tailed<txloop::collections::grid::Plain, ", "TGrid"),
+    ("txloop::cell::block::Cells<core::option::Option<", "TVec"),
+];
+
+/// What a user knows of a cell of a collection: which one it is a part of.
+fn of_collection(type_name: &str) -> Option<String> {
+    let found = |&(inner, collection): &(&str, _)| {
+        type_name.split_once(inner).map(|(_, rest)| (collection, rest))
+    };
+    let (collection, rest): (&str, _) = PARTS.iter().find_map(found)?;
+    let mut open = 1;
+    let end = rest.find(|c| {
+        open += i32::from(c == '<') - i32::from(c == '>');
+        open == 0
+    });
+    Some(format!("part of a {collection}<{}>", rest.get(..end?)?))
 }
 
 /// One entry of a log, with what it takes to say whether another one is the same.

@@ -102,7 +102,7 @@ pub(super) fn failure() -> Option<String> {
 
 /// Appends the record of a version (K1), or says why it may not commit (K6). Called with the baton;
 /// runs no user code.
-pub(super) fn append(version: u64, record: Vec<u8>) -> std::result::Result<(), String> {
+pub(super) fn append(version: u64, record: Vec<u8>) -> Result<(), String> {
     let mut state = STATE.lock();
     let Some(state) = state.as_mut() else { return Ok(()) };
     // Under the lock under which it fails: behind that nothing is left to open what this closed.
@@ -164,7 +164,7 @@ pub(crate) fn when_durable(version: u64, waiting: Waiting) {
 }
 
 /// Waits on this thread until `version` is durable. `Err` says why it never will be.
-pub(super) fn wait_durable(version: u64) -> std::result::Result<(), String> {
+pub(super) fn wait_durable(version: u64) -> Result<(), String> {
     let told = Arc::new(OnceLock::new());
     let (tell, thread) = (Arc::clone(&told), thread::current());
     when_durable(

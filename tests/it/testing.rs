@@ -205,6 +205,39 @@ fn a_dry_run_tells_and_does_nothing() {
     assert_eq!(snapshot(|s| (s.get(&b).len(), hits.get(s), map.len(s))), (0, 0, 0));
 }
 
+#[test]
+fn cells_of_a_collection_are_shown_as_a_part_of_it() {
+    let (map, set, ordered) = (TMap::named("map"), TSet::new(), TOrdMap::named("ordered"));
+    let (elements, queue) = (TVec::named("elements"), TQueue::named("queue"));
+    let grids = [GridUnit::Tile, GridUnit::Block];
+    let grids = grids.map(|unit| TGrid::named("grid", unit, (9, 9), Some(7_i8)));
+    let cell = TVar::named("cell", Some(1_u8));
+    let run = TestLoop::new().dry_run(|tx| {
+        map.insert(tx, 1_u8, Some(2_u8));
+        set.insert(tx, vec![true]);
+        ordered.insert(tx, 1_u8, [1_i64]);
+        elements.push(tx, 'a');
+        elements.get(tx, 0);
+        queue.push(tx, (1_u16, 'b'));
+        grids.iter().for_each(|grid| grid.set(tx, (1, 1), None));
+        tx.set(&cell, None);
+    });
+    let shown: Vec<_> = run.writes().iter().map(ToString::to_string).collect();
+    for part in [
+        "`map` (part of a TMap<u8, core::option::Option<u8>>)",
+        "a cell without a name (part of a TMap<alloc::vec::Vec<bool>, ()>)",
+        "`ordered` (part of a TOrdMap<u8, [i64; 1]>)",
+        "`elements` (part of a TVec<char>)",
+        "`queue` (part of a TLog or TQueue<(u16, char)>)",
+        "`grid` (part of a TGrid<core::option::Option<i8>>)",
+        "`cell` (core::option::Option<u8>)",
+    ] {
+        assert!(shown.iter().any(|text| text == part), "{part} in {shown:?}");
+    }
+    let all = run.reads().iter().chain(&run.writes()).map(ToString::to_string).collect::<String>();
+    assert!(!all.contains("txloop::"), "{all}");
+}
+
 /// A handler that is not re-runnable: its name, and what is said of it.
 type Bad = (&'static str, Box<dyn Fn(&Transaction) -> u64 + Send + Sync>, &'static str);
 
