@@ -7,10 +7,10 @@ use crate::{
     timed,
 };
 use std::{
-    array,
+    array, hint,
     sync::{
         Arc, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -239,6 +239,49 @@ pub(crate) fn ceiling(handlers: &[Count]) -> [f64; 3] {
         plain / found
     };
     spread((0..CEILING_ROUNDS).map(round).collect())
+}
+
+/// How long a line of memory takes to another thread and back, in ns: whatever two threads share
+/// costs a multiple of it. On a virtual machine it changes with where its processors are just now.
+/// Median, least and greatest.
+pub(crate) fn round_trip() -> [f64; 3] {
+    const TRIPS: u64 = 200;
+    const CALLS: u64 = 50;
+    const OVER: u64 = u64::MAX;
+    let calls = AtomicU64::new(0);
+    // Odd: called. Even: answered.
+    let until = |is_so: &dyn Fn(u64) -> bool| {
+        for look in 1_u32.. {
+            match calls.load(Ordering::Acquire) {
+                call if is_so(call) => return call,
+                // Both may be on one processor.
+                _ if look.is_multiple_of(1_000) => thread::yield_now(),
+                _ => hint::spin_loop(),
+            }
+        }
+        panic!("no answer");
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            loop {
+                match until(&|call| call % 2 == 1) {
+                    OVER => return,
+                    call => calls.store(call + 1, Ordering::Release),
+                }
+            }
+        });
+        let call = |n| {
+            calls.store(2 * n + 1, Ordering::Release);
+            until(&|call| call == 2 * n + 2);
+        };
+        let trips = (0..TRIPS).map(|trip| {
+            let calls = trip * CALLS..(trip + 1) * CALLS;
+            timed(|| calls.for_each(call)).0 / CALLS as f64
+        });
+        let trips = spread(trips.collect());
+        calls.store(OVER, Ordering::Release);
+        trips
+    })
 }
 
 /// Lets plain loop and contenders take turns. Round 0 warms up, and is checked as well.

@@ -193,6 +193,10 @@ impl Bench {
             "{LOCK_THREADS} threads that share nothing, {when}: {median:.3} x plain \
              ({min:.3} to {max:.3})"
         );
+        let [median, min, max] = contest::round_trip();
+        println!(
+            "a line of memory to another thread and back: {median:.0} ns ({min:.0} to {max:.0})"
+        );
     }
 
     /// A batch of handlers, each made from its number.
