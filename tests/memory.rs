@@ -80,6 +80,7 @@ fn settles_at(before: i64, after: &str) {
 fn memory() {
     dropped_cells_leave_nothing();
     cells_that_come_and_go_leave_little();
+    executors_drop_what_they_replace();
     readers_in_turn_keep_no_cells();
     an_idle_server_drops_what_was_replaced();
     overlapping_readers_hold_few_versions();
@@ -109,22 +110,24 @@ fn dropped_cells_leave_nothing() {
 /// thread makes meanwhile.
 fn cells_that_come_and_go_leave_little() {
     const MOST: i64 = 64 << 20;
-    let drops: [fn(); 3] = [
-        || drop(TVar::new(1_u64)),
-        || drop(TVec::<u64>::new()),
-        || {
+    let drops: [(usize, fn()); 4] = [
+        (400_000, || drop(TVar::new(1_u64))),
+        (400_000, || drop(TVec::<u64>::new())),
+        (400_000, || {
             snapshot(|s| *TGrid::new(GridUnit::Tile, (10, 10), 0_u8).get(s, (1, 1)));
-        },
+        }),
+        // Many more at once than may wait.
+        (100, || drop(TGrid::new(GridUnit::Tile, (300, 300), 0_u8))),
     ];
-    for (which, once) in drops.into_iter().enumerate() {
+    for (which, (times, once)) in drops.into_iter().enumerate() {
         let before = settled();
         let most = AtomicI64::new(before);
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
-                    for n in 0..400_000 {
+                    for n in 0..times {
                         once();
-                        if n % 1_000 == 0 {
+                        if n % 1_000 == 0 || times < 1_000 {
                             most.fetch_max(live(), Ordering::Relaxed);
                         }
                     }
@@ -135,6 +138,28 @@ fn cells_that_come_and_go_leave_little() {
         assert!(grown < MOST, "{which}: {grown} bytes more");
         settles_at(before, "cells that come and go");
     }
+}
+
+/// Values that take as long to drop as to make, from more threads than one could drop them for.
+fn executors_drop_what_they_replace() {
+    const MOST: i64 = 32 << 20;
+    type Large = Vec<Box<[u64; 4]>>;
+    let executor = Executor::new(4).expect("threads");
+    let cells: Vec<TVar<Large>> = (0..64).map(|_| TVar::new(Vec::new())).collect();
+    let (before, mut most) = (settled(), 0);
+    for _ in 0..20 {
+        let replace = (0..1_000).map(|n| {
+            let cell = cells[n % cells.len()].clone();
+            move |tx: &Transaction| tx.set(&cell, (0..200).map(|i| Box::new([i; 4])).collect())
+        });
+        assert!(executor.run("replace", replace).iter().all(Result::is_ok));
+        most = most.max(live() - before);
+    }
+    // In all they are 200 MB.
+    assert!(most < MOST, "{most} bytes more");
+    drop(executor);
+    atomically(|tx| cells.iter().for_each(|cell| tx.set(cell, Vec::new())));
+    settles_at(before, "values with destructors");
 }
 
 /// Two readers, one of which is always under way, and no writer.
@@ -302,37 +327,44 @@ fn one_more_than_may_be_parked_panics() {
 }
 
 fn one_more_view_waits_until_one_ends() {
-    const NESTED: usize = 4_000;
-    const ROOM: usize = MAX_VIEWS - NESTED;
+    const HOLDERS: usize = 16;
+    // Each a transaction with so many snapshots in one another.
+    const DEEP: usize = 249;
+    const ROOM: usize = MAX_VIEWS - HOLDERS * (1 + DEEP);
     fn nest(deep: usize, inside: &dyn Fn()) {
-        snapshot(|_| if deep == 1 { inside() } else { nest(deep - 1, inside) });
+        if deep == 0 { inside() } else { snapshot(|_| nest(deep - 1, inside)) }
     }
-    let (viewing, cell) = (AtomicUsize::new(0), TVar::new(1));
-    let until = |is_so: &dyn Fn(usize) -> bool| {
+    let (holding, viewing, cell) = (AtomicUsize::new(0), AtomicUsize::new(0), TVar::new(1));
+    let release = AtomicBool::new(false);
+    let until = |is_so: &dyn Fn() -> bool| {
         // 30 seconds: only a defect takes so long.
-        let waits = |_: &i32| !is_so(viewing.load(Ordering::SeqCst));
-        (0..30_000).take_while(waits).for_each(|_| {
+        (0..30_000).take_while(|_| !is_so()).for_each(|_| {
             std::thread::park_timeout(Duration::from_millis(1));
         });
-        assert!(is_so(viewing.load(Ordering::SeqCst)), "{viewing:?} are viewing");
+        assert!(is_so(), "{viewing:?} are viewing beside {holding:?}");
+    };
+    let hold = || {
+        let inside = || {
+            holding.fetch_add(1, Ordering::SeqCst);
+            until(&|| release.load(Ordering::SeqCst));
+        };
+        atomically(|_| nest(DEEP, &inside));
     };
     let view = || {
         snapshot(|s| {
             viewing.fetch_add(*s.get(&cell), Ordering::SeqCst);
-            until(&|viewing| viewing == 2 * ROOM);
+            until(&|| viewing.load(Ordering::SeqCst) == 2 * ROOM);
         });
     };
-    let (viewing, until, view) = (&viewing, &until, &view);
     std::thread::scope(|scope| {
-        let inside = move || {
-            (0..2 * ROOM).for_each(|_| drop(scope.spawn(view)));
-            // The process may have a few views of its own.
-            until(&|viewing| viewing >= ROOM - 8);
-            assert!(viewing.load(Ordering::SeqCst) <= ROOM, "{viewing:?} are viewing");
-        };
-        let deep = std::thread::Builder::new().stack_size(64 << 20);
-        let deep = deep.spawn_scoped(scope, move || nest(NESTED, &inside)).expect("a thread");
-        deep.join().expect("it has not panicked");
+        (0..HOLDERS).for_each(|_| drop(scope.spawn(hold)));
+        until(&|| holding.load(Ordering::SeqCst) == HOLDERS);
+        (0..2 * ROOM).for_each(|_| drop(scope.spawn(view)));
+        // The process may have a few views of its own.
+        until(&|| viewing.load(Ordering::SeqCst) >= ROOM - 16);
+        let seen = viewing.load(Ordering::SeqCst);
+        release.store(true, Ordering::SeqCst);
+        assert!(seen <= ROOM, "{seen} are viewing");
     });
 }
 

@@ -7,6 +7,9 @@
 //! lock that a destructor takes. For the same reason nobody waits until the queue is empty; but
 //! whoever adds to it while it is long pauses for a moment after each transaction.
 //!
+//! Values to drop have a queue of their own, since their order is nobody's concern: all threads of
+//! this library drop them at the same time, so that they do not make more than they drop.
+//!
 //! Tasks of other runtimes that are to be woken have a queue of their own, which whoever comes by
 //! empties first, beside a drainer: they wait for no effect.
 //!
@@ -22,8 +25,6 @@ const EFFECT_BYTES: usize = 64;
 
 /// Something to be done later on a thread of this library.
 pub(crate) enum Deferred {
-    /// A value to drop.
-    Dispose(Version),
     /// An effect of a committed attempt.
     Effect(Box<dyn FnOnce() + Send>, Counted),
     /// Something of the library's.
@@ -82,7 +83,7 @@ pub(super) fn slow_down() {}
 /// Puts a destructor off.
 pub(super) fn dispose_later(version: Version) {
     #[cfg(not(loom))]
-    push(Deferred::Dispose(version));
+    queue::dispose(version);
     // The models' values have no destructors worth running.
     #[cfg(loom)]
     version.dispose();
@@ -99,7 +100,6 @@ pub(crate) fn drop_later<T: Send + 'static>(value: T) {
 #[cfg(loom)]
 pub(crate) fn push(item: Deferred) {
     match item {
-        Deferred::Dispose(version) => version.dispose(),
         Deferred::Effect(..) | Deferred::Run(_) => {}
     }
 }
@@ -107,9 +107,10 @@ pub(crate) fn push(item: Deferred) {
 #[cfg(not(loom))]
 mod queue {
     use super::Deferred;
-    use crate::cell::store::STORE;
+    use crate::cell::{boxes::Version, store::STORE};
     use crate::sync::{
-        AtomicBool, AtomicU32, OnceLock, Ordering, daemon, fault, fence, global, per_thread, point,
+        AtomicBool, AtomicU32, AtomicUsize, OnceLock, Ordering, daemon, fault, fence, global,
+        per_thread, point,
         thread::{self, Thread},
     };
     use crossbeam_queue::SegQueue;
@@ -122,6 +123,14 @@ mod queue {
 
     global! {
         static QUEUE: SegQueue<Deferred> = SegQueue::new();
+    }
+    global! {
+        /// Values to drop, by as many threads as come by.
+        static DROPS: SegQueue<Version> = SegQueue::new();
+    }
+    global! {
+        /// How many threads drop some now.
+        static DROPPING: AtomicUsize = AtomicUsize::new(0);
     }
     global! {
         /// Looked at beside [`QUEUE`] everywhere, and by whoever comes while another one drains.
@@ -145,6 +154,10 @@ mod queue {
     const PAUSE: Duration = Duration::from_micros(50);
     /// So many pauses at a time at most.
     const MOST_PAUSES: usize = 200;
+    /// With more than so many values to drop, others help whoever does it.
+    const MUCH: usize = 64;
+    /// So many values a thread drops before it looks for other things to do.
+    const DROPS_AT_ONCE: usize = 1_024;
     /// How long a nap is.
     const NAP: Duration = Duration::from_millis(20);
     global! {
@@ -168,6 +181,13 @@ mod queue {
         fence(Ordering::SeqCst);
     }
 
+    /// Has a value dropped. Runs no user code.
+    pub(super) fn dispose(version: Version) {
+        DROPS.push(version);
+        // Pairs with the fence of `drop_some`.
+        fence(Ordering::SeqCst);
+    }
+
     /// Has a task of another runtime woken. Runs no user code.
     pub(crate) fn wake_later(waker: Waker) {
         WAKERS.push(waker);
@@ -177,15 +197,17 @@ mod queue {
     /// Whether something waits, as far as this thread can see.
     #[inline]
     pub(crate) fn pending() -> bool {
-        // Whoever drains goes on until the queue is empty.
+        // Whoever drains goes on until the queue is empty. With much to drop all come.
         !WAKERS.is_empty()
+            || !DROPS.is_empty() && (DROPPING.load(Ordering::Relaxed) == 0 || DROPS.len() > MUCH)
             || !QUEUE.is_empty() && (!DRAINING.load(Ordering::Relaxed) || QUEUE.len() > CROWDED)
     }
 
     /// Whether nothing waits and nothing is being done.
     pub(crate) fn is_idle() -> bool {
         // Acquire: what the last drainer did happened before.
-        QUEUE.is_empty() && WAKERS.is_empty() && !DRAINING.load(Ordering::Acquire)
+        let waits = !(QUEUE.is_empty() && WAKERS.is_empty() && DROPS.is_empty());
+        !waits && !DRAINING.load(Ordering::Acquire) && DROPPING.load(Ordering::Acquire) == 0
     }
 
     /// Sees to it that what waits is done: here if this thread may, else by the reaper. Called with
@@ -205,7 +227,7 @@ mod queue {
     /// Whoever makes garbage faster than it is dropped waits a little, each time, and the longer
     /// the more there is. Not until it is gone: a destructor may need what this thread holds.
     pub(crate) fn slow_down() {
-        let crowds = QUEUE.len() / CROWDED;
+        let crowds = (QUEUE.len() + DROPS.len()) / CROWDED;
         if crowds > 0 && !ADOPTED.with(Cell::get) {
             // Not parked: its own wake-ups are not to be lost.
             thread::sleep(PAUSE * crowds.min(MOST_PAUSES) as u32);
@@ -292,8 +314,32 @@ mod queue {
         }
     }
 
+    /// Drops values, while others may do the same.
+    fn drop_some() {
+        let mut left = DROPS_AT_ONCE;
+        while left > 0 && !DROPS.is_empty() {
+            // Relaxed: who finds the queue empty has seen the pop, which comes behind.
+            DROPPING.fetch_add(1, Ordering::Relaxed);
+            while left > 0
+                && let Some(version) = DROPS.pop()
+            {
+                left -= 1;
+                point!(Effect);
+                contained(|| version.dispose());
+            }
+            // Release: see `is_idle`.
+            DROPPING.fetch_sub(1, Ordering::Release);
+            // What was pushed after the last pop may have found this thread at it.
+            fence(Ordering::SeqCst);
+        }
+        if left == 0 {
+            rouse_for_pending();
+        }
+    }
+
     fn drain() {
         wake_all();
+        drop_some();
         while !QUEUE.is_empty() {
             point!(Effect);
             // Acquire and Release: one drainer after the other, in order.
@@ -314,7 +360,6 @@ mod queue {
 
     fn run(item: Deferred) {
         contained(|| match item {
-            Deferred::Dispose(version) => version.dispose(),
             Deferred::Effect(effect, _counted) => effect(),
             Deferred::Run(run) => run(),
         });

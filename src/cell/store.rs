@@ -2,6 +2,8 @@
 //!
 //! One for the process. Executors, loops and foreign threads share it.
 
+mod dropped;
+
 use super::{
     active::Active,
     boxes::Version,
@@ -12,6 +14,7 @@ use super::{
 };
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_fn, fault, fence, global, point};
 use crossbeam_utils::CachePadded;
+use dropped::FREED_IDLE;
 use std::{collections::VecDeque, sync::OnceLock};
 
 /// Every so many dropped cells, whoever drops one tries to collect.
@@ -25,16 +28,13 @@ const COLLECT_EVERY: usize = 1;
 const SECOND_LOOKS: usize = 16;
 /// The same for a collection by an idle thread.
 const SECOND_LOOKS_IDLE: usize = 1024;
-/// How many dropped cells one hold looks at.
-const FREED: usize = 256;
-/// The same for a collection by an idle thread.
-const FREED_IDLE: usize = 4096;
 /// With so many dropped cells whoever drops more looks at each hold, and at more of them.
 const CROWDED: usize = 1024;
 /// With so many that could be freed, whoever drops more frees some first, or waits a little while
 /// another one does: threads drop cells faster together than one of them frees them.
 const BEHIND: usize = 16_384;
-/// So often at most each time: a thread that has the baton itself waits in vain.
+/// So often at most each time, and once more for each 1,024 of its own: a thread that has the baton
+/// itself waits in vain.
 const ROUNDS: usize = 4;
 /// How long it waits each time.
 #[cfg(not(loom))]
@@ -225,7 +225,7 @@ impl Store {
         // Relaxed: a rough count.
         let before = self.dropped.fetch_add(cells.len(), Ordering::Relaxed);
         if before / COLLECT_EVERY != (before + cells.len()) / COLLECT_EVERY {
-            self.try_collect();
+            self.try_collect(cells.len());
         } else {
             // Pairs with the fence of the reaper, which says that it sleeps and then looks.
             fence(Ordering::SeqCst);
@@ -233,12 +233,15 @@ impl Store {
         }
     }
 
-    /// Frees what can be freed, if the baton is free. Waits for nothing, but a little where there
-    /// is much to free.
-    fn try_collect(&'static self) {
-        for _ in 0..ROUNDS {
+    /// Frees what can be freed, if the baton is free, after so many cells were dropped at once.
+    /// Waits for nothing, but a little where there is much to free.
+    fn try_collect(&'static self, cells: usize) {
+        // Its own cells need a quarter of that: another thread may have left some meanwhile.
+        let rounds = ROUNDS + 4 * cells / FREED_IDLE;
+        let (mut collected, mut waited) = (0, 0);
+        while collected < rounds && waited < rounds {
             if let Some(mut guard) = self.baton.try_take() {
-                if guard.memory.dropped_cells >= CROWDED {
+                if guard.memory.dropped_cells + self.in_limbo() >= CROWDED {
                     guard.looked = LOOK_EVERY;
                 }
                 let spoils = self.end_hold(&mut guard, false);
@@ -249,22 +252,31 @@ impl Store {
                 if !self.is_behind() {
                     break;
                 }
+                collected += 1;
             } else if self.is_behind() {
+                waited += 1;
                 // Not parked: the caller's own wake-ups are not to be lost.
                 #[cfg(not(loom))]
                 crate::sync::thread::sleep(PAUSE);
             } else {
+                // Whoever has the baton may have looked for garbage before this came.
+                fence(Ordering::SeqCst);
+                deferred::wake_reaper();
                 break;
             }
         }
         deferred::slow_down();
     }
 
-    /// Whether more cells could be freed than should wait for it. Relaxed: a rough count.
+    /// Whether more cells could be freed than should wait for it. Relaxed, as below: rough counts.
     fn is_behind(&self) -> bool {
+        self.in_limbo().saturating_add(self.left_over.load(Ordering::Relaxed)) > BEHIND
+    }
+
+    /// How many were dropped that no hold has taken.
+    fn in_limbo(&self) -> usize {
         let taken = self.taken.load(Ordering::Relaxed);
-        let in_limbo = self.dropped.load(Ordering::Relaxed).saturating_sub(taken);
-        in_limbo.saturating_add(self.left_over.load(Ordering::Relaxed)) > BEHIND
+        self.dropped.load(Ordering::Relaxed).saturating_sub(taken)
     }
 
     /// Whether the end of a hold can be left to a later one: nothing was dropped, and little
@@ -509,72 +521,6 @@ impl Held {
             }
         }
         self.count_retired(before);
-    }
-
-    /// How many dropped cells a hold looks at: more where there are many, so that they do not
-    /// outrun it.
-    fn looks(&self) -> usize {
-        (self.memory.dropped_cells / 8).clamp(FREED, FREED_IDLE)
-    }
-
-    /// (D5) Whether what was dropped at this watermark is seen by views that began at it, and
-    /// nothing is written: views that begin one after another would keep it for good. Then an empty
-    /// version follows, for the next ones to begin at.
-    fn awaits_version(&self, watermark: u64) -> bool {
-        let at_it = |(stamp, _): &(u64, Vec<Dropped>)| *stamp == watermark;
-        self.dropped.front().is_some_and(at_it) && self.active.oldest() == watermark
-    }
-
-    /// (D3, D4) Frees cells dropped before every active snapshot, unless a queue still has them.
-    /// How many may be left for which there was no time.
-    fn free_dropped(&mut self, dead: &mut Vec<DeadCell>, idle: bool) -> usize {
-        let oldest = self.active.oldest();
-        let oldest = if fault!("drop-unannounced") { u64::MAX } else { oldest };
-        let mut looks = if idle { FREED_IDLE } else { self.looks() };
-        for _ in 0..self.dropped.len() {
-            if self.dropped.front().is_none_or(|(stamp, _)| *stamp >= oldest) {
-                return 0;
-            }
-            let Some((stamp, mut cells)) = self.dropped.pop_front() else { break };
-            let mut looked_at = cells.split_off(cells.len().saturating_sub(looks));
-            looks -= looked_at.len();
-            if !cells.is_empty() {
-                self.dropped.push_front((stamp, cells));
-            }
-            looked_at.retain(|&dropped| {
-                let keep = dropped.is_kept();
-                if !keep {
-                    dead.push(self.memory.bury(dropped));
-                }
-                keep
-            });
-            if !looked_at.is_empty() {
-                self.dropped.push_back((stamp, looked_at));
-            }
-            if looks == 0 {
-                return self.memory.dropped_cells - self.owned.len();
-            }
-        }
-        0
-    }
-
-    /// (D3', D4) Frees cells of blocks that a version owned, however old the active snapshots are.
-    /// How many are left for which there was no time.
-    fn free_owned(&mut self, dead: &mut Vec<DeadCell>, idle: bool) -> usize {
-        let (all, looks) = (self.owned.len(), if idle { FREED_IDLE } else { self.looks() });
-        for _ in 0..looks.min(all) {
-            let Some(dropped) = self.owned.pop_front() else { break };
-            if dropped.is_kept() {
-                self.owned.push_back(dropped);
-            } else {
-                dead.push(self.memory.bury(dropped));
-            }
-        }
-        if self.owned.is_empty() {
-            // A map that was dropped leaves no room for all of its cells behind.
-            self.owned.shrink_to(FREED);
-        }
-        all.saturating_sub(looks)
     }
 }
 

@@ -203,7 +203,7 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
 
     /// Looks at many tiles and replaces some: each unit is looked up once and copied once, however
     /// many of its tiles are looked at and replaced. What the closure sets is written when it
-    /// returns; until then only what it is lent is sure to show it.
+    /// returns; until then only what it is lent shows it.
     ///
     /// # Panics
     /// Inside a [`Snapshot`], if a tile is replaced. Except where the unit is a tile: if a unit is

@@ -180,6 +180,7 @@ impl Task {
     pub(crate) fn assign(&mut self, member: usize, ticket: u64) {
         self.job.assign(member);
         self.ticket = ticket;
+        self.waits_since = 0;
         self.forget();
     }
 

@@ -290,7 +290,8 @@ impl Executor {
     ///
     /// # Panics
     /// When called on a thread of the same executor, by a handler or what it left for after its
-    /// commit: the threads could wait for one another for ever. A closure that panics is no panic
+    /// commit, or with a [`Loop`](crate::Loop) that has no other thread: the threads could wait for
+    /// one another for ever. A closure that panics is no panic
     /// of this: its answer is an error.
     ///
     /// # Re-run
@@ -319,7 +320,7 @@ impl Executor {
         F: Fn(&Transaction) -> R + Send + Sync + 'static,
     {
         assert!(
-            !self.is_called_by_itself(),
+            !self.is_called_by_itself() && !self.is_inline_only(),
             "`Executor::run` was called on a thread of the same executor, which would wait for \
              itself; use `Executor::transact`, and poll it or leave it"
         );

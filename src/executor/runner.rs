@@ -152,6 +152,7 @@ impl Runner {
             Work::InLane => self.arrival_lane(),
             Work::Alone(mut task) => {
                 self.let_go();
+                self.has_spare();
                 let mut hold = commit::take_alone(task.first_snapshot);
                 task.worker = self.index;
                 task.began_ns = now_ns();
@@ -241,6 +242,15 @@ impl Runner {
 
     pub(super) fn spare(&mut self) -> Spare {
         self.spares.pop().unwrap_or_else(|| self.core.take_spare())
+    }
+
+    /// Sees to it that the next attempt has its slot. Before the baton is waited for: with it in
+    /// hand nobody would give one back who waits for it.
+    pub(super) fn has_spare(&mut self) {
+        if self.spares.is_empty() {
+            let spare = self.core.take_spare();
+            self.spares.push(spare);
+        }
     }
 
     pub(super) fn keep(&mut self, spare: Spare) {
@@ -456,7 +466,10 @@ impl Runner {
         let mut gathered = std::mem::take(&mut self.gathered);
         for task in &mut gathered {
             if let Some(attempt) = task.attempt.take() {
-                let (spare, outcome) = hold.commit(attempt);
+                let (spare, outcome) = match attempt.is_taken_back() {
+                    true => (attempt.end(), Outcome::TakenBack),
+                    false => hold.commit(attempt),
+                };
                 task.outcome = Some(outcome);
                 self.keep(spare);
             }
@@ -479,7 +492,8 @@ impl Runner {
                     let (version, panicked) = (task.first_snapshot, Panicked::contain(panic));
                     self.end(task, version, Booked::Panicked, How::Panicked(panicked));
                 }
-                outcome => unreachable!("gathered with an attempt: {outcome:?}"),
+                Some(Outcome::TakenBack) => task.take_back(),
+                None => unreachable!("gathered without an attempt"),
             }
         }
         self.gathered = gathered;

@@ -333,6 +333,50 @@ fn effects_come_in_the_order_of_versions() {
     });
 }
 
+/// Counts those that there are.
+struct Live(Arc<AtomicUsize>);
+
+impl Live {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What was replaced is dropped by workers, several at a time, or the reaper.
+#[test]
+fn what_was_replaced_is_dropped() {
+    explore(1_000, || {
+        let executor = executor(1 + below(3), [Order::Commit, Order::Arrival][below(2)]);
+        let live = Arc::new(AtomicUsize::new(0));
+        let cells = [(); 2].map(|()| TVar::new(Live::new(&live)));
+        let replace = |at: usize| {
+            let (cell, live) = (cells[at].clone(), Arc::clone(&live));
+            move |tx: &Transaction| tx.set(&cell, Live::new(&live))
+        };
+        let beside = replace(0);
+        let foreign = start(move || (0..2).for_each(|_| atomically(&beside)));
+        let hits = [0, 1, 1].map(|at| executor.transact("replace", replace(at)));
+        for hit in hits {
+            assert_eq!(hit.wait(), Ok(()));
+        }
+        foreign.join().expect("no panic");
+        // Naps have no end here: what a view has held up is let go by the next write.
+        let next = TVar::new(0_u64);
+        while live.load(Ordering::Relaxed) > cells.len() {
+            atomically(|tx| tx.modify(&next, |n| *n += 1));
+            thread::yield_now();
+        }
+        assert_eq!(live.load(Ordering::Relaxed), cells.len());
+    });
+}
+
 /// More writes than may be READY while another thread has the baton. It commits or parks them
 /// itself, and those that are parked leave nothing else that would wake a worker: what is put aside
 /// is run by one that hears of the room.

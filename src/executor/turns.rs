@@ -113,6 +113,7 @@ impl Runner {
         while let Some(turn) = self.arrival().turn(group) {
             // A read-only one needs no baton.
             let Some(turn) = self.announce_reader(turn) else { continue };
+            self.has_spare();
             let mut hold = commit::take_alone(turn.first_snapshot());
             self.turn_began = None;
             let mut until = None;

@@ -300,14 +300,14 @@ fn commit_one(
         }
         return (attempt.end(), Outcome::Failed(Conflict::boxed(stale)));
     }
+    if attempt.logs.writes.has_overflowed() {
+        return (attempt.end(), Outcome::refused(TOO_MANY_WRITES.to_owned()));
+    }
     if attempt.wrote_nothing() {
         // It came here to open its effects, behind those of all versions so far: this is its place.
         let version = STORE.watermark();
         attempt.logs.outbox.open(version);
         return (attempt.end(), Outcome::Committed(version));
-    }
-    if attempt.logs.writes.has_overflowed() {
-        return (attempt.end(), Outcome::refused(TOO_MANY_WRITES.to_owned()));
     }
     if attempt.logs.writes.has_folds()
         && let Err(payload) = run_folds(guard, &mut attempt)

@@ -182,9 +182,14 @@ pub fn parked_for(age: Duration, most: usize) -> Vec<Parked> {
     let waits = |entry: &Entry| Duration::from_nanos(now.saturating_sub(entry.since_ns));
     let table = TABLE.lock();
     let mut old: Vec<_> = table.entries.values().filter(|entry| waits(entry) >= age).collect();
-    // Not that of the table: who was woken in vain has a new entry, and its first time.
+    // Not that of the table: who was woken in vain has a new entry, and its first time. Commits
+    // that park or wake somebody wait for this: only those that are shown are sorted.
+    if most < old.len() {
+        old.select_nth_unstable_by_key(most, |entry| entry.since_ns);
+        old.truncate(most);
+    }
     old.sort_by_key(|entry| entry.since_ns);
-    let report = old.into_iter().take(most).map(|entry| {
+    let report = old.into_iter().map(|entry| {
         let mut cells: Vec<_> = entry.cells.iter().map(|(_, name)| name.text()).collect();
         cells.iter_mut().filter(|name| name.is_empty()).for_each(|name| *name = "unnamed cell");
         cells.sort_unstable();

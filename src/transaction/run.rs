@@ -168,15 +168,18 @@ pub fn irrevocably<R>(f: impl FnOnce(&Transaction) -> R) -> R {
     let inside = !CURRENT.is_empty() || !VIEWING.is_empty();
     assert!(!inside, "inside a transaction or a snapshot nothing is irrevocable: it may run again");
     assert!(!ON_LOOP.with(Cell::get), "a loop must not wait: give it to a thread of its own");
+    // Its slot first: with the baton in hand nobody would give one back who waits for it.
+    let spare = attempt::take();
     let mut hold = commit::take_alone(STORE.watermark());
     if sink::is_active()
         && let Some(why) = sink::failure()
     {
         // Told before it does what cannot be undone.
         hold.end();
+        attempt::keep(spare);
         panic!("{why}");
     }
-    let attempt = attempt::take().handler(Label::NONE, None).begin();
+    let attempt = spare.handler(Label::NONE, None).begin();
     holder::runs(Label::NONE, now_ns());
     let (attempt, ran) = attempt_once(attempt, Mode::Irrevocable, f);
     holder::ran();

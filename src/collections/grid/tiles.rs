@@ -87,6 +87,11 @@ impl<'v, T: Send + Sync + 'static, V: Read> GridTiles<'v, T, V> {
         self.view.read(unit, self.place)
     }
 
+    #[inline]
+    fn state(&self) -> u64 {
+        self.view.state()
+    }
+
     #[cold]
     fn look_up(
         &self,
@@ -112,7 +117,9 @@ pub struct GridEdit<'v, T: Send + Sync + 'static> {
     own: Vec<Own<'v, T>>,
     /// Where each stands there, from 1, where not all units are remembered.
     places: HashMap<usize, u32>,
-    /// What the transaction said of undone writes when it began.
+    /// What the transaction said of its writes when something was last looked up.
+    state: Cell<u64>,
+    /// What it said of undone ones when the first unit was copied.
     undone: u32,
 }
 
@@ -131,23 +138,34 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
         place: &'static Location<'static>,
     ) -> Self {
         let tiles = GridTiles::new(grid, tx, place);
-        Self { tiles, own: Vec::new(), places: HashMap::new(), undone: tx.undone() }
+        let state = Cell::new(tiles.state());
+        Self { tiles, own: Vec::new(), places: HashMap::new(), state, undone: 0 }
     }
 
     /// The copies are not in the log of the transaction: what undoes its writes leaves them.
     #[track_caller]
-    fn check_undone(&mut self) {
-        let undone = self.tiles.view.undone();
-        if undone != self.undone {
-            assert!(
-                self.own.is_empty(),
-                "a savepoint or an alternative was undone inside of `TGrid::edit`, after a tile \
-                 was set; what it sets there cannot be undone"
-            );
-            self.undone = undone;
-            let nothing = |slot: &Cell<Remembered<'v, T>>| slot.set(Remembered::NOTHING);
-            self.tiles.remembered.iter().for_each(nothing);
+    fn check_undone(&self) {
+        assert!(
+            self.own.is_empty() || self.tiles.view.undone() == self.undone,
+            "a savepoint or an alternative was undone inside of `TGrid::edit`, after a tile was \
+             set; what it sets there cannot be undone"
+        );
+    }
+
+    /// Forgets what the units showed before the transaction wrote, or its writes were undone. The
+    /// edit itself writes none of them before its end.
+    #[inline]
+    fn refresh(&self) {
+        let state = self.tiles.state();
+        if self.state.replace(state) != state {
+            self.forget();
         }
+    }
+
+    #[cold]
+    fn forget(&self) {
+        let shown = |slot: &Cell<_>| slot.set(Remembered { tiles: None, ..slot.get() });
+        self.tiles.remembered.iter().for_each(shown);
     }
 
     /// A tile.
@@ -157,6 +175,7 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
     #[inline]
     #[track_caller]
     pub fn get(&self, at: (usize, usize)) -> &T {
+        self.refresh();
         if let (false, Tiles::Together(units, cells)) =
             (self.own.is_empty(), &self.tiles.grid.tiles)
         {
@@ -177,9 +196,11 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
     fn known(&self, cells: &Cells<Unit<T>>, unit: usize) -> Remembered<'v, T> {
         let slot = self.tiles.slot(unit);
         let known = slot.get();
-        if known.unit as usize != unit || known.tiles.is_none() {
+        if known.unit as usize != unit {
             let own = self.places.get(&unit).copied().unwrap_or(0);
             self.tiles.look_up(cells, unit, slot, own);
+        } else if known.tiles.is_none() {
+            self.tiles.look_up(cells, unit, slot, known.own);
         }
         slot.get()
     }
@@ -194,6 +215,7 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
         let GridTiles { grid, view, .. } = self.tiles;
         grid.check(at);
         self.check_undone();
+        self.refresh();
         match &grid.tiles {
             Tiles::Each(cells) => view.write(cells.at(grid.index(at)), Tile(tile)),
             Tiles::Together(units, cells) => {
@@ -208,6 +230,9 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
     }
 
     fn copy(&mut self, cells: &Cells<Unit<T>>, unit: usize, tiles: &'v Unit<T>) -> u32 {
+        if self.own.is_empty() {
+            self.undone = self.tiles.view.undone();
+        }
         let copy = Boxed::tailed(Plain, tiles.entries().iter().cloned());
         self.own.push(Own { unit, from: tiles, copy });
         let own = self.own.len() as u32;
@@ -221,22 +246,21 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
 
     /// What is to be written.
     #[track_caller]
-    pub(super) fn written(mut self) -> impl Iterator<Item = (CellOf<'v, Unit<T>>, Boxed<Unit<T>>)> {
+    pub(super) fn written(self) -> impl Iterator<Item = (CellOf<'v, Unit<T>>, Boxed<Unit<T>>)> {
         self.check_undone();
         let cells = match &self.tiles.grid.tiles {
             Tiles::Each(_) => None,
             Tiles::Together(_, cells) => Some(cells),
         };
-        let (tiles, own) = (self.tiles, self.own.into_iter());
-        own.filter_map(move |Own { unit, from, copy }| {
-            let cell = cells?.at(unit);
+        for Own { unit, from, .. } in &self.own {
             assert!(
-                ptr::eq(tiles.read(cell), from),
+                cells.is_some_and(|cells| ptr::eq(self.tiles.read(cells.at(*unit)), *from)),
                 "a tile was set inside of `TGrid::edit`, but not through what it lends, after one \
                  next to it was set through it; one of the two would be lost"
             );
-            Some((cell, copy))
-        })
+        }
+        let own = self.own.into_iter();
+        own.filter_map(move |Own { unit, copy, .. }| Some((cells?.at(unit), copy)))
     }
 }
 

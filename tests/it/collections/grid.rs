@@ -226,6 +226,59 @@ fn what_is_set_beside_an_edit_is_kept_or_refused() {
 }
 
 #[test]
+fn an_edit_shows_what_its_transaction_writes_beside_it() {
+    for unit in UNITS {
+        let grid = TGrid::new(unit, SIZE, 0);
+        let seen = atomically(|tx| {
+            grid.edit(tx, |tiles| {
+                let mut seen = vec![*tiles.get((3, 3)), *tiles.get((4, 3))];
+                grid.set(tx, (4, 3), 5);
+                seen.extend([*tiles.get((3, 3)), *tiles.get((4, 3))]);
+                let _ = tx.savepoint(|tx| {
+                    grid.set(tx, (3, 3), 9);
+                    seen.extend([*tiles.get((3, 3)), *tiles.get((4, 3))]);
+                    Err::<(), _>(())
+                });
+                seen.extend([*tiles.get((3, 3)), *tiles.get((4, 3))]);
+                tiles.set((3, 3), 7);
+                seen.extend([*tiles.get((3, 3)), *tiles.get((4, 3))]);
+                // Far from what was set, where the unit is not the grid.
+                if unit != GridUnit::Grid {
+                    grid.set(tx, LAST, 8);
+                    seen.extend([*tiles.get((3, 3)), *tiles.get(LAST)]);
+                    tiles.set(LAST, tiles.get(LAST) + 1);
+                }
+                seen
+            })
+        });
+        let expected = [0, 0, 0, 5, 9, 5, 0, 5, 7, 5, 7, 8];
+        let (expected, last) =
+            if unit == GridUnit::Grid { (&expected[..10], 0) } else { (&expected[..], 9) };
+        assert_eq!(seen, expected, "{unit:?}");
+        let tiles = snapshot(|s| [(3, 3), (4, 3), LAST].map(|at| *grid.get(s, at)));
+        assert_eq!(tiles, [7, 5, last], "{unit:?}");
+    }
+}
+
+#[test]
+fn an_edit_that_is_refused_has_replaced_nothing() {
+    for unit in [GridUnit::Block, GridUnit::Row] {
+        let grid = TGrid::new(unit, SIZE, 0);
+        atomically(|tx| {
+            let edit = || {
+                grid.edit(tx, |tiles| {
+                    tiles.set((3, 3), 1);
+                    tiles.set(LAST, 2);
+                    grid.set(tx, LAST, 3);
+                });
+            };
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(edit)).is_err());
+        });
+        assert_eq!(snapshot(|s| [(3, 3), LAST].map(|at| *grid.get(s, at))), [0, 3], "{unit:?}");
+    }
+}
+
+#[test]
 fn a_grid_that_is_dropped_and_written_then_is_counted_as_it_was() {
     // So large that dropping it collects at once, while the transaction has it in its log.
     let size = (64, 64);
