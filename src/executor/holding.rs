@@ -10,7 +10,7 @@ use super::{
     runner::{Runner, undone_as},
     transact::Panicked,
 };
-use crate::cell::deferred;
+use crate::cell::{deferred, store::STORE};
 use crate::conflict_log::Outcome as Booked;
 use crate::transaction::{
     attempt::Attempt,
@@ -141,8 +141,9 @@ impl Runner {
             }
             undone => {
                 let (booked, how) = undone_as(undone);
-                // What precedes it in the order is committed: this is its place.
-                let version = attempt.view.snapshot();
+                // What precedes it in the order is committed: this is its place, though it may have
+                // run ahead of that on what was the same.
+                let version = STORE.watermark();
                 self.keep(attempt.end());
                 self.core.ledger.ended(self.index, &task, version, booked);
                 self.end_holding(task, version, how);
@@ -157,7 +158,7 @@ impl Runner {
             Outcome::Committed(version) => (version, Booked::Committed, How::Done),
             Outcome::Panicked(panic) => {
                 let how = How::Panicked(Panicked::contain(panic));
-                (task.first_snapshot, Booked::Panicked, how)
+                (STORE.watermark(), Booked::Panicked, how)
             }
             // Each taken apart: nothing is left to be dropped on the way of those that commit.
             Outcome::Failed(conflict) => unreachable!("stale under the baton: {conflict:?}"),

@@ -28,7 +28,7 @@ use crate::transaction::{
 };
 use crate::{TVar, snapshot};
 use piece::{Book, handled};
-use program::{Model, Op, programs};
+use program::{Model, Op, Program, programs};
 use std::{io, time::Duration};
 
 fn executor(threads: usize, order: Order) -> Executor {
@@ -157,7 +157,10 @@ fn members_of_series_end_once_each() {
     explore(2_000, || {
         let order = [Order::Commit, Order::Arrival][below(2)];
         let (executor, hot) = (Arc::new(executor(1 + below(3), order)), below(3) == 0);
-        let book = Book::new(programs(3 + below(4), false));
+        let programs = programs(3 + below(4), false);
+        // A closure decides nothing.
+        let all = programs.into_iter().map(|program| Program { denies: false, ..program });
+        let book = Book::new(all.collect());
         let noted = TVar::new(Vec::new());
         let (others, beside) = (TVar::new(0), Arc::clone(&executor));
         let theirs = others.clone();

@@ -5,7 +5,7 @@ use super::{
         Executor,
         job::{Ended, Handled, How, Job, Kind, Verdict},
     },
-    program::{CELLS, Left, Model, Program, Real, SEARCH, Seen, run},
+    program::{CELLS, Model, Program, Real, SEARCH, Seen, run},
 };
 use crate::TVar;
 use crate::sync::{Arc, Table, now_ns};
@@ -61,11 +61,12 @@ impl Job for Piece {
     }
 
     fn attempt(&mut self, tx: &Transaction) -> Verdict {
-        match run(&self.book.programs[self.number].ops, &Real(tx, &self.book.cells)) {
-            Ok(answer) => self.answer = Some(answer.wrapping_add(self.found)),
-            Err(Left) => unreachable!("it is left by unwinding"),
-        }
-        Verdict::Commit
+        let program = &self.book.programs[self.number];
+        let Ok(answer) = run(&program.ops, &Real(tx, &self.book.cells)) else {
+            unreachable!("it is left by unwinding")
+        };
+        self.answer = Some(answer.wrapping_add(self.found));
+        if program.undoes(answer) { Verdict::RollBack } else { Verdict::Commit }
     }
 
     fn ended(&mut self, ended: Ended) {
@@ -123,7 +124,7 @@ impl Book {
         let mut done: Vec<(u64, bool, usize, u64)> = Vec::new();
         for (number, end) in self.ends().into_iter().enumerate() {
             if let End::Done(version, answer) = end {
-                done.push((version, !self.programs[number].writes(), number, answer));
+                done.push((version, !self.programs[number].writes(answer), number, answer));
             }
         }
         done.sort_unstable();
@@ -153,7 +154,7 @@ impl Book {
         for &(number, answer) in &model.ended {
             let End::Done(version, given) = ends[number] else { panic!("{number}: {self:#?}") };
             assert_eq!(given, answer, "{number}: {self:#?}");
-            let next = if self.programs[number].writes() { last + 1 } else { last };
+            let next = if self.programs[number].writes(answer) { last + 1 } else { last };
             assert_eq!(version, next, "{number} has its place: {self:#?}");
             last = next;
         }

@@ -32,15 +32,26 @@ pub(super) enum Op {
 pub(super) struct Program {
     pub(super) kind: Kind,
     pub(super) ops: Vec<Op>,
+    /// Whether what it writes is undone where its answer is odd.
+    pub(super) denies: bool,
 }
 
 /// What a search looks at.
 pub(super) const SEARCH: [Op; 2] = [Op::Look(0), Op::Look(1)];
 
 impl Program {
-    /// Whether it writes.
-    pub(super) fn writes(&self) -> bool {
-        self.ops.iter().any(|op| !matches!(op, Op::Look(_)))
+    fn new(kind: Kind, ops: Vec<Op>) -> Self {
+        Self { kind, ops, denies: false }
+    }
+
+    /// Whether it writes, with this answer.
+    pub(super) fn writes(&self, answer: u64) -> bool {
+        self.ops.iter().any(|op| !matches!(op, Op::Look(_))) && !self.undoes(answer)
+    }
+
+    /// Whether what it writes is undone, with this answer.
+    pub(super) fn undoes(&self, answer: u64) -> bool {
+        self.denies && !answer.is_multiple_of(2)
     }
 }
 
@@ -224,13 +235,14 @@ impl Model {
                 read: RefCell::default(),
                 written: RefCell::default(),
             };
-            let Program { kind, ops } = &programs[number];
+            let Program { kind, ops, .. } = &programs[number];
             let search: &[Op] = if *kind == Kind::SearchThenWrite { &SEARCH } else { &[] };
             let answer =
                 run(search, &cells).and_then(|found| Ok(run(ops, &cells)?.wrapping_add(found)));
             let Modelled { values, read, written } = cells;
             match answer {
                 Err(Left) => self.parked.push((number, read.into_inner())),
+                Ok(answer) if programs[number].undoes(answer) => self.ended.push((number, answer)),
                 Ok(answer) => {
                     self.values = values.into_inner();
                     self.ended.push((number, answer));
@@ -248,9 +260,9 @@ fn program(searches: bool) -> Program {
     let n = 1 + below(5) as u64;
     let cell = below(2);
     if searches && below(8) == 0 {
-        return Program { kind: Kind::SearchThenWrite, ops: vec![Op::Add(cell, n)] };
+        return Program::new(Kind::SearchThenWrite, vec![Op::Add(cell, n)]);
     }
-    match below(10) {
+    match below(11) {
         0 | 1 => ops.push(Op::Add(cell, n)),
         2 | 3 => ops.push(Op::Move(cell, 1 - cell, n)),
         4 => ops.push(Op::Later(cell, n)),
@@ -258,13 +270,17 @@ fn program(searches: bool) -> Program {
         6 => ops.push(Op::Take(GOODS[below(2)])),
         7 => ops.extend([Op::Take(GOODS[below(2)]), Op::Add(cell, n)]),
         8 => ops.push(Op::Either),
+        9 => {
+            ops.extend([Op::Add(1 - cell, n), Op::Look(cell)]);
+            return Program { denies: true, ..Program::new(Kind::Write, ops) };
+        }
         _ => {
             ops.extend((0..CELLS).map(Op::Look));
             let kind = if below(3) == 0 { Kind::Write } else { Kind::Read };
-            return Program { kind, ops };
+            return Program::new(kind, ops);
         }
     }
-    Program { kind: Kind::Write, ops }
+    Program::new(Kind::Write, ops)
 }
 
 /// So many random programs, with one more for each thing that they may need. What a search finds is
@@ -279,7 +295,7 @@ pub(super) fn programs(count: usize, searches: bool) -> Vec<Program> {
         };
         for &goods in puts {
             let at = below(programs.len() - count + 1) + count;
-            programs.insert(at, Program { kind: Kind::Write, ops: vec![Op::Put(goods)] });
+            programs.insert(at, Program::new(Kind::Write, vec![Op::Put(goods)]));
         }
     }
     // Some of what is needed comes before it is.
