@@ -3,11 +3,11 @@
 use crate::{edges::panic_text, limits::wait_until};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc::channel},
+    sync::Arc,
     thread,
     time::Duration,
 };
-use txloop::{Executor, Parked, TVar, Transaction, atomically, parked_for, snapshot};
+use txloop::{App, Executor, Failure, Parked, TVar, Transaction, atomically, parked_for, snapshot};
 
 #[test]
 fn a_clone_that_panics_writes_nothing() {
@@ -93,16 +93,19 @@ fn a_destructor_may_wait() {
 #[test]
 fn an_executor_is_not_to_wait_for_itself() {
     let executor = Arc::new(Executor::new(2).expect("threads"));
-    let (itself, (tell, told)) = (Arc::clone(&executor), channel());
-    let ran = executor.transact("waits", move |tx| {
-        let (itself, tell) = (Arc::clone(&itself), tell.clone());
-        tx.on_commit(move || {
-            let run = || drop(itself.run("run", [|_: &Transaction| 1]));
-            tell.send(panic_text(run)).expect("somebody listens");
-        });
-    });
-    assert_eq!(ran.wait(), Ok(()));
-    let told = told.recv().expect("it is told");
-    assert!(told.starts_with("`Executor::run` was called on a thread of the same"), "{told}");
+    let itself = Arc::clone(&executor);
+    let run = move |_: &Transaction| itself.run("run", [|_: &Transaction| 1]).len();
+    let Err(Failure::Panicked(told)) = executor.transact("waits", run).wait() else {
+        panic!("it has waited");
+    };
+    assert!(told.to_string().contains("was called on a thread of the same executor"), "{told}");
     assert_eq!(executor.run("run", [|_: &Transaction| 1]).len(), 1);
+}
+
+#[test]
+fn an_executor_without_threads_is_not_to_be_waited_for() {
+    let mut server = App::new().threads(1).listen("127.0.0.1:0").expect("a server");
+    let run = || drop(server.event_loop().executor().run("run", [|_: &Transaction| 1]));
+    let told = panic_text(run);
+    assert!(told.contains("was called on a thread of the same executor"), "{told}");
 }
