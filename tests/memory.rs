@@ -140,25 +140,32 @@ fn cells_that_come_and_go_leave_little() {
     }
 }
 
-/// Values that take as long to drop as to make, from more threads than one could drop them for.
+/// Values that take longer to drop than to make, from more threads than one could drop them for.
 fn executors_drop_what_they_replace() {
-    const MOST: i64 = 32 << 20;
-    type Large = Vec<Box<[u64; 4]>>;
+    const MOST: i64 = 64 << 20;
+    struct Slow(Vec<u8>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            for _ in 0..20_000 {
+                std::hint::black_box(&self.0);
+            }
+        }
+    }
     let executor = Executor::new(4).expect("threads");
-    let cells: Vec<TVar<Large>> = (0..64).map(|_| TVar::new(Vec::new())).collect();
+    let cells: Vec<_> = (0..64).map(|_| TVar::new(Slow(Vec::new()))).collect();
     let (before, mut most) = (settled(), 0);
-    for _ in 0..20 {
-        let replace = (0..1_000).map(|n| {
+    for _ in 0..60 {
+        let replace = (0..250).map(|n| {
             let cell = cells[n % cells.len()].clone();
-            move |tx: &Transaction| tx.set(&cell, (0..200).map(|i| Box::new([i; 4])).collect())
+            move |tx: &Transaction| tx.set(&cell, Slow(vec![0; 1 << 16]))
         });
         assert!(executor.run("replace", replace).iter().all(Result::is_ok));
         most = most.max(live() - before);
     }
-    // In all they are 200 MB.
+    // In all they are 940 MiB.
     assert!(most < MOST, "{most} bytes more");
     drop(executor);
-    atomically(|tx| cells.iter().for_each(|cell| tx.set(cell, Vec::new())));
+    atomically(|tx| cells.iter().for_each(|cell| tx.set(cell, Slow(Vec::new()))));
     settles_at(before, "values with destructors");
 }
 
