@@ -1,11 +1,12 @@
 //! What was put off: values with destructors, what handlers asked to be done after their commit,
 //! and memory that could not be freed at once.
 //!
-//! One queue, first in first out, so that effects open in version order; one drainer at a time. It
-//! is drained only on threads of this library (workers, the loop, the reaper), with no current
-//! transaction, each item in a `catch_unwind`: a foreign caller of `atomically` may hold the very
-//! lock that a destructor takes. For the same reason nobody waits until the queue is empty; but
-//! whoever adds to it while it is long pauses for a moment after each transaction.
+//! One queue for what is to be done, first in first out, so that effects open in version order; one
+//! drainer at a time. It is drained only on threads of this library (workers, the loop, the
+//! reaper), with no current transaction, each item in a `catch_unwind`: a foreign caller of
+//! `atomically` may hold the very lock that a destructor takes. For the same reason nobody waits
+//! until the queue is empty; but whoever adds to it while it is long pauses for a moment after each
+//! transaction.
 //!
 //! Values to drop have a queue of their own, since their order is nobody's concern: all threads of
 //! this library drop them at the same time, so that they do not make more than they drop.
@@ -98,11 +99,7 @@ pub(crate) fn drop_later<T: Send + 'static>(value: T) {
 
 /// The models run nothing later.
 #[cfg(loom)]
-pub(crate) fn push(item: Deferred) {
-    match item {
-        Deferred::Effect(..) | Deferred::Run(_) => {}
-    }
-}
+pub(crate) fn push(_: Deferred) {}
 
 #[cfg(not(loom))]
 mod queue {

@@ -291,8 +291,7 @@ impl Executor {
     /// # Panics
     /// When called on a thread of the same executor, by a handler or what it left for after its
     /// commit, or with a [`Loop`](crate::Loop) that has no other thread: the threads could wait for
-    /// one another for ever. A closure that panics is no panic
-    /// of this: its answer is an error.
+    /// one another for ever. A closure that panics is no panic of this: its answer is an error.
     ///
     /// # Re-run
     /// A closure may be called several times; only the last call counts.

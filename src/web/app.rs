@@ -147,10 +147,10 @@ impl App {
     /// `retry` included; without a limit by default. After it the handler is taken back, and the
     /// answer is 503: at once if it waits in `retry`, when a worker comes to it if it is queued, at
     /// its next read if it runs, at its end if it reads nothing more. A handler that commits first
-    /// is answered, and so is one that runs and only reads: nothing is to be taken back there.
-    /// Looked at 16 times in the limit, at most once in a millisecond, by the loop: so
-    /// not while the loop itself runs a handler, because there is one thread or because the handler
-    /// has been brief so far.
+    /// is answered, and so is one of a [`Snapshot`](crate::Snapshot) that runs: it has no commit.
+    /// Looked at 16 times in the limit, at most once in a millisecond, by the loop: so not while
+    /// the loop itself runs a handler, because there is one thread or because the handler has been
+    /// brief so far.
     pub fn deadline(mut self, limit: std::time::Duration) -> Self {
         self.settings.deadline_ns = u64::try_from(limit.as_nanos()).ok();
         self
