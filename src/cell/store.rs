@@ -46,7 +46,7 @@ const COLLECTIONS: usize = 64;
 const ROOM: usize = 256;
 /// How many written cells are pruned together: a scan reads a line of every other thread's.
 #[cfg(not(any(loom, shuttle, txloop_check)))]
-const PRUNE_TOGETHER: usize = 64;
+const PRUNE_TOGETHER: usize = 128;
 #[cfg(txloop_check)]
 const PRUNE_TOGETHER: usize = 2;
 #[cfg(any(loom, shuttle))]

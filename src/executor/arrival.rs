@@ -9,16 +9,20 @@
 //! | `server` | whoever serves | - |
 //! | `woken` | whoever commits, under the baton | the server |
 //!
-//! S1: a worker that has run a ticket puts it into the ring, or a few that follow one another into
-//! the slot of the first; then it serves, unless somebody does. If the first is the one to be
-//! served, and nobody serves, it serves them past the ring. S2: the server takes
-//! `ring[serving]` only; it commits each ticket, or runs it again while it holds the baton, where
-//! nothing can fail; then it moves `serving`. S3: whoever was woken by a commit is served before
-//! the next ticket. S4: before it lets `server` go it puts back what it has not served; after it,
-//! it fences and looks once more: a ticket put meanwhile has found it busy. A ticket is taken only
-//! if it is less than a ring's length ahead of `serving`, and the slot that it begins at was
-//! emptied when its predecessor there was served: so a slot never holds two. Tickets are taken
-//! from the front, so the one that is served next has been taken, or can be by anybody.
+//! S1: a worker that has run a ticket, or a few that follow one another, serves them if the first
+//! is the one to be served and nobody serves. Else it keeps them while it runs further ones, as
+//! long as those are brief, and looks again after each group: what they left is in its core's
+//! cache. Before it runs anything else, and before it rests, it puts what it kept into the ring,
+//! each group into the slot of its first ticket, and serves, unless somebody does. So nobody waits
+//! longer for what a worker has kept than for what it is running. S2: the server takes
+//! `ring[serving]`, or what it kept itself; it commits each ticket, or runs it again while it
+//! holds the baton, where nothing can fail; then it moves `serving`. S3: whoever was woken by a
+//! commit is served before the next ticket. S4: before it lets `server` go it puts back what it
+//! has not served; after it, it fences and looks once more: a ticket put meanwhile has found it
+//! busy. A ticket is taken only if it is less than a ring's length ahead of `serving`, and the
+//! slot that it begins at was emptied when its predecessor there was served: so a slot never holds
+//! two. Tickets are taken from the front, so the one that is served next has been taken, or can be
+//! by anybody.
 
 use super::{
     core::{Queued, Work},

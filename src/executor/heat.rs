@@ -16,10 +16,11 @@ const SAMPLE: u64 = 8;
 const LANE_ABOVE: u32 = ONE * 3 / 10;
 /// Below this share commits go in groups.
 const GROUP_BELOW: u32 = ONE * 3 / 100;
-/// Below this share tickets go in short groups.
+/// Below this share they go in short groups, of at most so many.
 const SHORT_GROUP_BELOW: u32 = ONE * 12 / 100;
-/// The longest group of those that now and then fail.
 const SHORT_GROUP: usize = 4;
+/// The same for tickets, whose thread commits them together even so.
+const SHORT_GROUP_AHEAD: usize = 8;
 /// How long the first stay in the serial lane is, in nanoseconds; each that follows soon is longer.
 const FIRST_TERM_NS: u64 = 1_000_000;
 /// The longest stay.
@@ -101,17 +102,21 @@ impl Heat {
     /// After how many attempts of a handler of this cost a worker takes the baton.
     #[inline]
     pub(crate) fn group(&self, cost: Cost) -> usize {
-        let calm = self.rate.load(Ordering::Relaxed) < GROUP_BELOW;
-        if calm { cost.together() } else { 1 }
+        self.at_most(cost, SHORT_GROUP)
     }
 
     /// How many tickets of a handler of this cost a worker runs ahead before their turn is asked
     /// for. The further ahead, the more comes between; one by one costs a lock for each.
     #[inline]
     pub(crate) fn group_ahead(&self, cost: Cost) -> usize {
+        self.at_most(cost, SHORT_GROUP_AHEAD)
+    }
+
+    #[inline]
+    fn at_most(&self, cost: Cost, short: usize) -> usize {
         let most = match self.rate.load(Ordering::Relaxed) {
             rate if rate < GROUP_BELOW => GROUP,
-            rate if rate < SHORT_GROUP_BELOW => SHORT_GROUP,
+            rate if rate < SHORT_GROUP_BELOW => short,
             _ => 1,
         };
         cost.together().min(most)
@@ -136,8 +141,8 @@ mod tests {
         assert_eq!((heat.group(Cost(1_000)), heat.in_lane(5)), (GROUP, false));
         assert_eq!(heat.group(Cost(1_000_000)), 1);
         events(&heat, 1, 5);
-        assert_eq!((heat.group(Cost(1_000)), heat.in_lane(5)), (1, false));
-        assert_eq!(heat.group_ahead(Cost(1_000)), SHORT_GROUP);
+        assert_eq!((heat.group(Cost(1_000)), heat.in_lane(5)), (SHORT_GROUP, false));
+        assert_eq!(heat.group_ahead(Cost(1_000)), SHORT_GROUP_AHEAD);
         events(&heat, 2, 5);
         assert_eq!((heat.group_ahead(Cost(1_000)), heat.in_lane(5)), (1, false));
         events(&heat, 5, 5);

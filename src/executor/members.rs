@@ -40,7 +40,7 @@ impl Runner {
         if !series.has_more() || self.gathered.len() >= GATHER || Hold::is_free() {
             self.commit_gathered();
         }
-        self.put_arrived();
+        self.keep_arrived();
         while let Some(task) = self.again.pop() {
             self.run(task, now_ns());
         }
@@ -70,7 +70,7 @@ impl Runner {
 
     /// Keeps such a task, or gives it back if there are enough.
     pub(super) fn keep_member(&mut self, task: Box<Task>) -> Option<Box<Task>> {
-        if self.pool.len() < MEMBERS {
+        if self.pool.len() < self.most_kept(MEMBERS) {
             self.pool.push(task);
             return None;
         }

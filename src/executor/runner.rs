@@ -1,7 +1,7 @@
 //! Running tasks on one thread: a worker's, or the loop's for inline batches.
 
 use super::{
-    arrival::Group,
+    arrival::{Group, RING},
     core::{Core, MEMBERS, Work, contained_drop, task_in_lane},
     job::{Ended, How, Kind, Task, Verdict},
     lane::Laned,
@@ -19,6 +19,7 @@ use crate::transaction::{
     sink,
     view::Mode,
 };
+use std::collections::VecDeque;
 
 /// An attempt that waits for others to be committed with waits no longer.
 const GATHER_NS: u64 = 20_000;
@@ -44,8 +45,11 @@ pub(crate) struct Runner {
     pub(super) arrived: Group,
     /// The first of them, or the one that follows the last.
     pub(super) arrived_first: u64,
-    /// What this thread serves; empty, kept for its memory.
-    pub(super) serving: Group,
+    /// Further ones, each with its first ticket: while this thread runs brief tickets it serves
+    /// what it has run ahead itself.
+    pub(super) own: VecDeque<(u64, Group)>,
+    /// Groups that were served, kept for their memory.
+    pub(super) empty: Vec<Group>,
     /// While it serves: when the last turn ended, if that is known.
     pub(super) turn_began: Option<u64>,
     /// Whether this thread is in the serial lane.
@@ -72,7 +76,8 @@ impl Runner {
             gathered: Vec::new(),
             arrived: Group::new(),
             arrived_first: 0,
-            serving: Group::new(),
+            own: VecDeque::new(),
+            empty: Vec::new(),
             turn_began: None,
             in_lane: false,
             again: Vec::new(),
@@ -147,7 +152,13 @@ impl Runner {
                 self.begin_queued(Laned::Members(series, members), now);
             }
             Work::Lane => self.lane(),
-            Work::View(task, attempt) => self.view_in_turn(task, attempt),
+            Work::View(task, attempt) => {
+                match task.job.handled().cost().goes_together() {
+                    true => self.keep_arrived(),
+                    false => self.put_arrived(),
+                }
+                self.view_in_turn(task, attempt);
+            }
             Work::Turn => self.serve(),
             Work::InLane => self.arrival_lane(),
             Work::Alone(mut task) => {
@@ -253,8 +264,14 @@ impl Runner {
         }
     }
 
+    /// How many tasks or attempts this thread keeps for later: `few`, or in arrival order as many
+    /// as it may have run ahead.
+    pub(super) fn most_kept(&self, few: usize) -> usize {
+        if self.core.arrival.is_some() { RING.max(few) } else { few }
+    }
+
     pub(super) fn keep(&mut self, spare: Spare) {
-        if self.spares.len() < GATHER {
+        if self.spares.len() < self.most_kept(GATHER) {
             self.spares.push(spare);
         } else {
             self.core.return_spare(spare);

@@ -39,8 +39,8 @@ pub(crate) struct Batch<F, R> {
     first_ticket: u64,
     now_ns: u64,
     next: CachePadded<AtomicUsize>,
-    /// By number, in pages.
-    pages: Box<[Table<Page<R>>]>,
+    /// By number, in pages. Padded: those of neighbours are written by different threads.
+    pages: Box<[CachePadded<Table<Page<R>>>]>,
     /// How many pages are not full.
     open_pages: CachePadded<AtomicUsize>,
     caller: Thread,
@@ -53,9 +53,9 @@ struct Page<R> {
     count: usize,
 }
 
-/// How many answers are on a page: as many as a worker mostly takes at once.
+/// How many answers are on a page: as many as a worker mostly ends together.
 #[cfg(not(any(test, txloop_check)))]
-const PAGE: usize = 32;
+const PAGE: usize = 16;
 #[cfg(any(test, txloop_check))]
 const PAGE: usize = 2;
 
@@ -71,7 +71,7 @@ where
         now_ns: u64,
     ) -> Self {
         let pages = closures.len().div_ceil(PAGE);
-        let empty = |_| Table::new(Page { answers: Vec::new(), count: 0 });
+        let empty = |_| CachePadded::new(Table::new(Page { answers: Vec::new(), count: 0 }));
         Self {
             pages: (0..pages).map(empty).collect(),
             open_pages: CachePadded::new(AtomicUsize::new(pages)),

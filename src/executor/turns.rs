@@ -32,11 +32,15 @@ impl Runner {
     /// Takes a task that has its ticket: runs it ahead of its turn where that may help.
     pub(super) fn arrive(&mut self, mut task: Box<Task>) -> u64 {
         let mut now = task.began_ns;
-        if self.arrived_first + self.arrived.len() as u64 != task.ticket {
+        let handled = task.job.handled();
+        let brief = handled.cost().goes_together();
+        if !brief {
             self.put_arrived();
+        }
+        if self.arrived_first + self.arrived.len() as u64 != task.ticket {
+            self.keep_arrived();
             self.arrived_first = task.ticket;
         }
-        let handled = task.job.handled();
         let speculates = self.core.threads > 1 && !handled.heat.in_lane(now);
         let ahead = speculates && task.job.kind() != Kind::Read;
         let together = match speculates {
@@ -50,7 +54,11 @@ impl Runner {
         }
         self.arrived.push_back(task);
         if self.arrived.len() >= together {
-            self.put_arrived();
+            if brief {
+                self.keep_arrived()
+            } else {
+                self.put_arrived()
+            }
             now = self.look_at_clock();
         }
         now
@@ -74,43 +82,70 @@ impl Runner {
         self.core.wake_one();
     }
 
-    /// Serves what was gathered, if it is its turn; else puts it into the ring for whoever serves.
+    /// Serves what was gathered, if it is its turn; else keeps it while this thread runs further
+    /// brief tickets: what they left is in this core's cache, and would have to be fetched by
+    /// another server.
+    pub(super) fn keep_arrived(&mut self) {
+        if !self.arrived.is_empty() {
+            let empty = self.empty_group();
+            let group = std::mem::replace(&mut self.arrived, empty);
+            let first = self.arrived_first;
+            self.arrived_first += group.len() as u64;
+            self.own.push_back((first, group));
+        }
+        if self.own_is_next() {
+            self.serve();
+        }
+    }
+
+    /// Before anything that may take long, and before this thread comes to rest: serves what was
+    /// gathered and kept, if it is its turn; else puts it into the ring for whoever serves.
     pub(super) fn put_arrived(&mut self) {
-        if self.arrived.is_empty() {
+        self.keep_arrived();
+        if self.own.is_empty() {
             return;
         }
-        let mut group = std::mem::take(&mut self.arrived);
-        let first = self.arrived_first;
-        self.arrived_first += group.len() as u64;
-        if self.arrival().is_next(first) && self.arrival().try_serve() {
-            self.serve_turns(&mut group);
-            self.arrived = group;
-            if !self.arrival().end_serving() {
-                return;
-            }
-        } else {
+        while let Some((first, mut group)) = self.own.pop_front() {
             self.arrival().put(first, &mut group);
-            self.arrived = group;
+            self.empty.push(group);
         }
         self.serve();
+    }
+
+    /// Whether it is the turn of what this thread has kept.
+    fn own_is_next(&self) -> bool {
+        self.own.front().is_some_and(|(first, _)| self.arrival().is_next(*first))
+    }
+
+    fn empty_group(&mut self) -> Group {
+        self.empty.pop().unwrap_or_default()
     }
 
     /// Serves all whose turn it is, unless somebody else does.
     pub(super) fn serve(&mut self) {
         while self.arrival().try_serve() {
-            let mut group = std::mem::take(&mut self.serving);
-            self.serve_turns(&mut group);
-            self.serving = group;
-            if !self.arrival().end_serving() {
+            self.serve_turns();
+            if !self.arrival().end_serving() && !self.own_is_next() {
                 return;
             }
         }
     }
 
-    /// Serves the `group`, which is empty or begins with the ticket to be served, and all whose
-    /// turn it is then. For the server.
-    fn serve_turns(&mut self, group: &mut Group) {
-        while let Some(turn) = self.arrival().turn(group) {
+    /// Whose turn it is. For the server, which keeps the rest of the `group` it serves.
+    fn next_turn(&mut self, group: &mut Group) -> Option<Turn> {
+        if group.is_empty()
+            && self.own_is_next()
+            && let Some((_, own)) = self.own.pop_front()
+        {
+            self.empty.push(std::mem::replace(group, own));
+        }
+        self.arrival().turn(group)
+    }
+
+    /// Serves all whose turn it is. For the server.
+    fn serve_turns(&mut self) {
+        let mut group = self.empty_group();
+        while let Some(turn) = self.next_turn(&mut group) {
             // A read-only one needs no baton.
             let Some(turn) = self.announce_reader(turn) else { continue };
             self.has_spare();
@@ -131,11 +166,12 @@ impl Runner {
                 if turns == HOLD_TURNS || long || hold.is_wanted() {
                     break;
                 }
-                next = self.arrival().turn(group);
+                next = self.next_turn(&mut group);
             }
             hold.end();
         }
-        self.arrival().put_back(group);
+        self.arrival().put_back(&mut group);
+        self.empty.push(group);
     }
 
     /// Gives a read-only task its snapshot: exactly what precedes its ticket. Whoever comes later
