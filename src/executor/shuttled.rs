@@ -4,11 +4,12 @@
 
 mod piece;
 mod program;
+mod series;
 
 use super::{
     Executor, Failure, Limits, Order,
     core::Core,
-    job::{Ended, How},
+    job::{Ended, How, Kind},
     lane::Laned,
     ledger::Ledger,
     series::{Batch, Series},
@@ -27,8 +28,9 @@ use crate::transaction::{
     CommitSink, Durability, Transaction, atomically, irrevocably, parked_for,
 };
 use crate::{TVar, snapshot};
-use piece::{Book, handled};
+use piece::{Book, Watcher, handled};
 use program::{Model, Op, Program, programs};
+use series::{Closure, admit_series, closures, run_series};
 use std::{io, time::Duration};
 
 fn executor(threads: usize, order: Order) -> Executor {
@@ -108,46 +110,47 @@ fn arrival_order_is_that_of_tickets() {
     });
 }
 
-type Closure = Box<dyn Fn(&Transaction) -> u64 + Send + Sync>;
-
-/// The programs as closures that also note their numbers, in the order of their commits.
-fn closures(book: &Arc<Book>, noted: &TVar<Vec<usize>>) -> Vec<Closure> {
-    let closure = |number: usize| -> Closure {
-        let (book, noted) = (Arc::clone(book), noted.clone());
-        Box::new(move |tx| {
-            let note = move |before: &Vec<usize>| [before.as_slice(), &[number]].concat();
-            tx.update_later(&noted, note);
-            match program::run(&book.programs[number].ops, &program::Real(tx, &book.cells)) {
-                Ok(answer) => answer,
-                Err(program::Left) => unreachable!("it is left by unwinding"),
-            }
-        })
-    };
-    (0..book.programs.len()).map(closure).collect()
-}
-
-/// As [`Executor::run`], under a name that belongs in the serial lane if `hot`.
-fn run_series(executor: &Executor, hot: bool, closures: Vec<Closure>) -> Vec<u64> {
-    let (core, count) = (&executor.core, closures.len());
-    let batch = |first| Arc::new(Batch::new(closures, handled("series", hot), first, 0));
-    core.accepted();
-    let mut admitted = None;
-    match &core.arrival {
-        None => {
-            let batch = batch(core.tickets(count));
-            core.queue_series(Arc::clone(&batch) as Arc<dyn Series>);
-            admitted = Some(batch);
-        }
-        Some(arrival) => arrival.admit_series(|| {
-            let batch = batch(core.tickets(count));
-            admitted = Some(Arc::clone(&batch));
-            super::Queued::Series(batch)
-        }),
-    }
-    core.wake_one();
-    let answers = admitted.expect("admitted above").wait();
-    core.task_ended();
-    answers.into_iter().map(|answer| answer.expect("no panic")).collect()
+/// S1: what a worker keeps for itself is served although that worker runs something that ends only
+/// when it has been.
+#[test]
+fn nobody_keeps_tickets_behind_what_may_take_long() {
+    explore(20_000, || {
+        let threads = 3;
+        // Of those that only help none would take what is brief.
+        let executor = Executor::builder().threads(threads).cores(threads).order(Order::Arrival);
+        let executor = executor.build().expect("threads");
+        let (cell, over) = (TVar::new(0_u64), Arc::new(AtomicUsize::new(0)));
+        let hit = |_| -> Closure {
+            let cell = cell.clone();
+            Box::new(move |tx| {
+                tx.modify(&cell, |n| {
+                    *n += 1;
+                    *n
+                })
+            })
+        };
+        let kind = [Kind::Read, Kind::Write][below(2)];
+        let job = Watcher { handled: handled("watcher", false), kind, over: Arc::clone(&over) };
+        let watch = || {
+            executor.core.queue(executor.core.accept(Box::new(job), 0));
+            executor.core.wake_one();
+        };
+        let batch = || admit_series(&executor, false, (0..4 + below(5)).map(hit).collect());
+        // Nobody waits for a reader.
+        let batch = if kind == Kind::Read && below(2) == 0 {
+            watch();
+            batch()
+        } else {
+            let batch = batch();
+            watch();
+            batch
+        };
+        let answers = batch.wait();
+        over.store(1, Ordering::Release);
+        executor.core.task_ended();
+        let answers = answers.into_iter().map(|answer| answer.expect("no panic"));
+        assert!(answers.eq(1..=cell.with(|n| *n)), "one after another");
+    });
 }
 
 /// The same for the members of a series, which are claimed and committed in groups, in the lane or

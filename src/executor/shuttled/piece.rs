@@ -8,7 +8,7 @@ use super::{
     program::{CELLS, Model, Program, Real, SEARCH, Seen, run},
 };
 use crate::TVar;
-use crate::sync::{Arc, Table, now_ns};
+use crate::sync::{Arc, AtomicUsize, Ordering, Table, now_ns, thread};
 use crate::transaction::{
     Snapshot, Transaction,
     cancel::{Cancel, Why},
@@ -179,4 +179,42 @@ pub(super) fn handled(name: &str, hot: bool) -> Arc<Handled> {
     }
     assert_eq!(handled.heat.in_lane(now_ns()), hot);
     handled
+}
+
+/// A job that runs until somebody says that it is over.
+pub(super) struct Watcher {
+    pub(super) handled: Arc<Handled>,
+    pub(super) kind: Kind,
+    pub(super) over: Arc<AtomicUsize>,
+}
+
+impl Watcher {
+    fn watch(&self) {
+        while self.over.load(Ordering::Acquire) == 0 {
+            thread::yield_now();
+        }
+    }
+}
+
+impl Job for Watcher {
+    fn handled(&self) -> &Arc<Handled> {
+        &self.handled
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn view(&mut self, _: &Snapshot) {
+        self.watch();
+    }
+
+    fn attempt(&mut self, _: &Transaction) -> Verdict {
+        self.watch();
+        Verdict::Commit
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        assert!(matches!(ended.how, How::Done));
+    }
 }
