@@ -3,6 +3,7 @@
 //! One for the process. Executors, loops and foreign threads share it.
 
 mod dropped;
+mod lists;
 
 use super::{
     active::Active,
@@ -15,6 +16,7 @@ use super::{
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_fn, fault, fence, global, point};
 use crossbeam_utils::CachePadded;
 use dropped::FREED_IDLE;
+use lists::{LISTS, List, own_list};
 use std::{collections::VecDeque, sync::OnceLock};
 
 /// Every so many dropped cells, whoever drops one tries to collect.
@@ -93,13 +95,13 @@ pub(crate) struct Store {
 
 /// What only the holder of the baton touches.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Held {
-    /// Cells that got a new version since the last scan. They are pruned before any cell is freed.
-    touched: Vec<CellRef>,
+    /// What holds left behind, by thread. First, with what else every commit writes.
+    lists: [List; LISTS],
+    memory: Memory,
     /// Those of them that attempts may be parked on, since the last look at it.
     waited: Vec<CellRef>,
-    /// Versions unlinked since the last scan that looked for walkers.
-    retired: Vec<Version>,
     /// Versions unlinked before, and the slots whose walkers may still stand on them.
     stood_on: Vec<Version>,
     walkers: Vec<usize>,
@@ -110,9 +112,6 @@ pub(crate) struct Held {
     /// Those of blocks that a version owned.
     owned: VecDeque<Dropped>,
     active: Active,
-    /// How many holds have ended since the last scan.
-    looked: usize,
-    memory: Memory,
     /// The empty versions since the last look at them.
     #[cfg(txloop_check)]
     empties: Vec<u64>,
@@ -139,17 +138,15 @@ impl Store {
                 watermark: CachePadded::new(AtomicU64::new(0)),
                 registry: Registry::new(),
                 baton: Baton::new(Held {
-                    touched: Vec::new(),
+                    lists: [const { List::EMPTY }; LISTS],
+                    memory: Memory::NONE,
                     waited: Vec::new(),
-                    retired: Vec::new(),
                     stood_on: Vec::new(),
                     walkers: Vec::new(),
                     second_look: VecDeque::new(),
                     dropped: VecDeque::new(),
                     owned: VecDeque::new(),
                     active: Active::new(),
-                    looked: 0,
-                    memory: Memory::NONE,
                     #[cfg(txloop_check)]
                     empties: Vec::new(),
                 }),
@@ -242,7 +239,7 @@ impl Store {
         while collected < rounds && waited < rounds {
             if let Some(mut guard) = self.baton.try_take() {
                 if guard.memory.dropped_cells + self.in_limbo() >= CROWDED {
-                    guard.looked = LOOK_EVERY;
+                    guard.own().looked = LOOK_EVERY;
                 }
                 let spoils = self.end_hold(&mut guard, false);
                 self.let_go(guard);
@@ -285,7 +282,7 @@ impl Store {
     pub(crate) fn puts_off_end(&self, guard: &mut Guard<Held>) -> Option<bool> {
         let held = &mut **guard;
         let puts_off = self.limbo.is_empty() && held.puts_off_scan();
-        puts_off.then_some(!held.touched.is_empty())
+        puts_off.then_some(!held.own().touched.is_empty())
     }
 
     /// Ends a hold: one fence, one scan, then everything that nobody can see any more is unlinked
@@ -316,7 +313,7 @@ impl Store {
                 _ => held.dropped.push_back((stamp, cells)),
             }
         }
-        if held.touched.is_empty() && !held.has_garbage() {
+        if !held.has_garbage() {
             return Spoils::default();
         }
         let mut spoils = Spoils::default();
@@ -324,13 +321,20 @@ impl Store {
             spoils.more = true;
             return spoils;
         }
-        held.looked = 0;
         held.scan(&self.registry);
         point!(Prune);
-        if held.retired.len() >= RETIRE_TOGETHER || flush || !held.stood_on.is_empty() {
-            held.release_unlinked(&mut spoils.versions);
+        // All that was written is pruned before any cell is freed.
+        let all = flush || !held.dropped.is_empty() || !held.owned.is_empty();
+        let own = own_list();
+        let lists = if all { 0..LISTS } else { own..own + 1 };
+        for list in lists {
+            held.lists[list].looked = 0;
+            let retired = held.lists[list].retired.len();
+            if retired >= RETIRE_TOGETHER || flush || !held.stood_on.is_empty() {
+                held.release_unlinked(list, &mut spoils.versions);
+            }
+            held.prune_touched(list);
         }
-        held.prune_touched();
         held.look_again(flush);
         let left_over = held.free_dropped(&mut spoils.cells, flush);
         let left_over = left_over + held.free_owned(&mut spoils.cells, flush);
@@ -387,7 +391,7 @@ impl Store {
         self.dropped.store(0, Ordering::Relaxed);
         self.taken.store(0, Ordering::Relaxed);
         if let Some(mut guard) = self.baton.try_take() {
-            guard.looked = 0;
+            guard.lists.iter_mut().for_each(|list| list.looked = 0);
             self.let_go(guard);
         }
     }
@@ -414,9 +418,14 @@ impl Store {
 }
 
 impl Held {
+    /// The calling thread's list.
+    #[inline]
+    fn own(&mut self) -> &mut List {
+        &mut self.lists[own_list()]
+    }
+
     fn has_garbage(&self) -> bool {
-        !(self.touched.is_empty()
-            && self.retired.is_empty()
+        !(self.lists.iter().all(List::is_empty)
             && self.stood_on.is_empty()
             && self.second_look.is_empty()
             && self.dropped.is_empty()
@@ -426,14 +435,15 @@ impl Held {
     /// Whether the end of this hold may do without a scan. Counts those that do.
     #[inline]
     fn puts_off_scan(&mut self) -> bool {
-        let puts_off = self.touched.len() < PRUNE_TOGETHER && self.looked < LOOK_EVERY;
-        self.looked += usize::from(puts_off);
+        let own = self.own();
+        let puts_off = own.touched.len() < PRUNE_TOGETHER && own.looked < LOOK_EVERY;
+        own.looked += usize::from(puts_off);
         puts_off
     }
 
     /// Makes room for `writes` more cells, so that linking cannot fail.
     pub(crate) fn reserve(&mut self, writes: usize) {
-        self.touched.reserve(writes);
+        self.own().touched.reserve(writes);
     }
 
     /// Notes that a cell got a new version.
@@ -441,7 +451,7 @@ impl Held {
     pub(super) fn touch(&mut self, cell: CellRef, bytes_before: usize) {
         self.memory.old_versions += 1;
         self.memory.old_bytes += bytes_before;
-        self.touched.push(cell);
+        self.own().touched.push(cell);
         if cell.take_waited() {
             self.waited.push(cell);
         }
@@ -450,14 +460,17 @@ impl Held {
     /// The cells written since the last call that attempts may be parked on.
     #[inline]
     pub(crate) fn take_waited(&mut self) -> Vec<CellRef> {
-        std::mem::take(&mut self.waited)
+        // Looked at first: a line that nobody writes.
+        if self.waited.is_empty() { Vec::new() } else { std::mem::take(&mut self.waited) }
     }
 
     /// Gives back the room of lists that grew while a thread stood still.
     #[cfg(not(loom))]
     fn give_back_room(&mut self) {
-        self.touched.shrink_to(ROOM);
-        self.retired.shrink_to(ROOM);
+        for list in &mut self.lists {
+            list.touched.shrink_to(ROOM);
+            list.retired.shrink_to(ROOM);
+        }
         self.stood_on.shrink_to(ROOM);
         self.second_look.shrink_to(ROOM);
         self.dropped.shrink_to(ROOM);
@@ -475,52 +488,55 @@ impl Held {
 
     /// (P5) Frees versions that were unlinked before this hold's scan and that no walker stands
     /// on: none walked at the scan, or each that did was seen at rest since.
-    fn release_unlinked(&mut self, free: &mut Vec<Version>) {
+    fn release_unlinked(&mut self, list: usize, free: &mut Vec<Version>) {
         let walking = self.active.walking();
         self.walkers.retain(|slot| walking.contains(slot));
         if self.walkers.is_empty() {
             free.append(&mut self.stood_on);
+            let retired = &mut self.lists[list].retired;
             if walking.is_empty() {
-                free.append(&mut self.retired);
+                free.append(retired);
             } else {
-                std::mem::swap(&mut self.stood_on, &mut self.retired);
+                std::mem::swap(&mut self.stood_on, retired);
                 self.walkers.extend_from_slice(walking);
             }
         }
     }
 
     /// (P3) Prunes what this hold wrote.
-    fn prune_touched(&mut self) {
-        let before = self.retired.len();
-        for cell in self.touched.drain(..) {
-            let seen = cell.prune(&self.active, &mut self.retired);
+    fn prune_touched(&mut self, list: usize) {
+        let List { touched, retired, .. } = &mut self.lists[list];
+        let before = retired.len();
+        for cell in touched.drain(..) {
+            let seen = cell.prune(&self.active, retired);
             if seen && !fault!("second-look-forgotten") && cell.queue() {
                 self.second_look.push_back(cell);
             }
         }
-        self.count_retired(before);
+        self.count_retired(list, before);
     }
 
     /// Counts the versions that were unlinked since there were `before`.
-    fn count_retired(&mut self, before: usize) {
-        let retired = &self.retired[before..];
+    fn count_retired(&mut self, list: usize, before: usize) {
+        let retired = &self.lists[list].retired[before..];
         self.memory.old_versions -= retired.len();
         self.memory.old_bytes -= retired.iter().map(|old| old.header().size()).sum::<usize>();
     }
 
     /// (P4) Prunes cells that had old versions in use when they were last looked at.
     fn look_again(&mut self, idle: bool) {
-        let before = self.retired.len();
+        let list = own_list();
+        let before = self.lists[list].retired.len();
         let looks = if idle { SECOND_LOOKS_IDLE } else { SECOND_LOOKS };
         for _ in 0..looks.min(self.second_look.len()) {
             let Some(cell) = self.second_look.pop_front() else { break };
-            if cell.prune(&self.active, &mut self.retired) {
+            if cell.prune(&self.active, &mut self.lists[list].retired) {
                 self.second_look.push_back(cell);
             } else {
                 cell.unqueue();
             }
         }
-        self.count_retired(before);
+        self.count_retired(list, before);
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     transact::Panicked,
     twice::Twice,
 };
-use crate::cell::deferred;
+use crate::cell::{deferred, store::STORE};
 use crate::sync::{
     Arc, AtomicUsize, Mutex, Ordering, Parker,
     explore::{below, explore},
@@ -373,9 +373,11 @@ fn what_was_replaced_is_dropped() {
             assert_eq!(hit.wait(), Ok(()));
         }
         foreign.join().expect("no panic");
-        // Naps have no end here: what a view has held up is let go by the next write.
+        // As the reaper, whose naps have no end here: what a view has held up, and what other threads
+        // have left behind. Whoever writes sees to it that values are dropped.
         let next = TVar::new(0_u64);
         while live.load(Ordering::Relaxed) > cells.len() {
+            STORE.collect_idle();
             atomically(|tx| tx.modify(&next, |n| *n += 1));
             thread::yield_now();
         }
