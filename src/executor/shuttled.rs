@@ -373,8 +373,8 @@ fn what_was_replaced_is_dropped() {
             assert_eq!(hit.wait(), Ok(()));
         }
         foreign.join().expect("no panic");
-        // As the reaper, whose naps have no end here: what a view has held up, and what other threads
-        // have left behind. Whoever writes sees to it that values are dropped.
+        // As the reaper, whose naps have no end here: what a view has held up, and what other
+        // threads have left behind. Whoever writes sees to it that values are dropped.
         let next = TVar::new(0_u64);
         while live.load(Ordering::Relaxed) > cells.len() {
             STORE.collect_idle();

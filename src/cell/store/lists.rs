@@ -1,5 +1,5 @@
-//! What holds leave behind to be pruned and freed, in a list for each thread: what a thread wrote is
-//! in the cache of its core, and what it frees it uses again.
+//! What holds leave behind to be pruned and freed, in a list for each thread: what a thread wrote
+//! is in the cache of its core, and what it frees it uses again.
 
 use crate::cell::{boxes::Version, node::CellRef};
 use crate::sync::{AtomicUsize, Ordering, global, per_thread};
