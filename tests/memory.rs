@@ -191,8 +191,17 @@ fn readers_in_turn_keep_no_cells() {
             });
         }
         let before = live();
-        for n in 0..1_000_000_u64 {
-            drop(TVar::new(n));
+        for _ in 0..100 {
+            (0..10_000_u64).for_each(|n| drop(TVar::new(n)));
+            // Both come to begin anew, however busy the machine is.
+            let begun: Vec<_> = turns.iter().map(|turn| turn.load(Ordering::Relaxed)).collect();
+            while turns
+                .iter()
+                .zip(&begun)
+                .any(|(turn, &begun)| turn.load(Ordering::Relaxed) == begun)
+            {
+                std::thread::yield_now();
+            }
         }
         let grown = live() - before;
         stop.store(true, Ordering::Relaxed);

@@ -42,11 +42,23 @@ impl Memory {
         self.old_bytes + self.dropped_bytes + self.effect_bytes
     }
 
+    /// Counts versions that were replaced. Wraps, as the next does: a version may be unlinked
+    /// before the list that it was noted in has told of it.
+    pub(super) fn replace(&mut self, versions: usize, bytes: usize) {
+        self.old_versions = self.old_versions.wrapping_add(versions);
+        self.old_bytes = self.old_bytes.wrapping_add(bytes);
+    }
+
+    /// Counts old versions no longer that were unlinked.
+    pub(super) fn unlink(&mut self, versions: usize, bytes: usize) {
+        self.old_versions = self.old_versions.wrapping_sub(versions);
+        self.old_bytes = self.old_bytes.wrapping_sub(bytes);
+    }
+
     /// Counts a cell no longer that is freed with its chain.
     pub(super) fn bury(&mut self, Dropped { cell, bytes: own }: Dropped) -> DeadCell {
         let (_, older, bytes) = cell.sizes();
-        self.old_versions -= older;
-        self.old_bytes -= bytes;
+        self.unlink(older, bytes);
         self.dropped_cells -= 1;
         self.dropped_bytes -= own;
         cell.dead()

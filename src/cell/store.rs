@@ -95,10 +95,10 @@ pub(crate) struct Store {
 
 /// What only the holder of the baton touches.
 #[derive(Debug)]
-#[repr(C)]
 pub(crate) struct Held {
-    /// What holds left behind, by thread. First, with what else every commit writes.
+    /// What holds left behind, by thread.
     lists: [List; LISTS],
+    /// Without the old versions that were made since the last scan of their list.
     memory: Memory,
     /// Those of them that attempts may be parked on, since the last look at it.
     waited: Vec<CellRef>,
@@ -346,7 +346,7 @@ impl Store {
             self.publish(guard, version);
         }
         let held = &mut **guard;
-        self.memory.show(&held.memory);
+        self.memory.show(&held.all_memory());
         spoils.more = held.has_garbage();
         spoils
     }
@@ -432,6 +432,15 @@ impl Held {
             && self.owned.is_empty())
     }
 
+    /// What is kept, with what the lists have not told yet.
+    fn all_memory(&self) -> Memory {
+        let mut memory = self.memory;
+        for list in &self.lists {
+            memory.replace(list.touched.len(), list.replaced);
+        }
+        memory
+    }
+
     /// Whether the end of this hold may do without a scan. Counts those that do.
     #[inline]
     fn puts_off_scan(&mut self) -> bool {
@@ -449,9 +458,9 @@ impl Held {
     /// Notes that a cell got a new version.
     #[inline]
     pub(super) fn touch(&mut self, cell: CellRef, bytes_before: usize) {
-        self.memory.old_versions += 1;
-        self.memory.old_bytes += bytes_before;
-        self.own().touched.push(cell);
+        let own = self.own();
+        own.touched.push(cell);
+        own.replaced += bytes_before;
         if cell.take_waited() {
             self.waited.push(cell);
         }
@@ -505,7 +514,8 @@ impl Held {
 
     /// (P3) Prunes what this hold wrote.
     fn prune_touched(&mut self, list: usize) {
-        let List { touched, retired, .. } = &mut self.lists[list];
+        let List { touched, retired, replaced, .. } = &mut self.lists[list];
+        self.memory.replace(touched.len(), std::mem::take(replaced));
         let before = retired.len();
         for cell in touched.drain(..) {
             let seen = cell.prune(&self.active, retired);
@@ -519,8 +529,8 @@ impl Held {
     /// Counts the versions that were unlinked since there were `before`.
     fn count_retired(&mut self, list: usize, before: usize) {
         let retired = &self.lists[list].retired[before..];
-        self.memory.old_versions -= retired.len();
-        self.memory.old_bytes -= retired.iter().map(|old| old.header().size()).sum::<usize>();
+        let bytes = retired.iter().map(|old| old.header().size()).sum();
+        self.memory.unlink(retired.len(), bytes);
     }
 
     /// (P4) Prunes cells that had old versions in use when they were last looked at.

@@ -172,7 +172,7 @@ impl Runner {
     #[inline(always)]
     fn end_holding(&mut self, mut task: Box<Task>, version: u64, how: How) {
         if self.reuses(&task) {
-            task.job.ended(Ended { version, how });
+            self.member_ended(&mut task, Ended { version, how });
             if let Some(task) = self.keep_member(task) {
                 deferred::drop_later(task);
             }

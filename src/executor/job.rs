@@ -1,7 +1,7 @@
 //! What an executor runs: a [`Job`] given by the web layer, the loop or a caller, wrapped in a
 //! [`Task`] that remembers its ticket and its failures; and what is known of a handler.
 
-use super::{core::Core, heats, schedule::Cost, transact::Panicked};
+use super::{core::Core, heats, schedule::Cost, series::Sheet, transact::Panicked};
 use crate::cell::{deferred, labels::Label};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::transaction::{
@@ -63,8 +63,10 @@ pub(crate) enum Kind {
     SearchThenWrite,
 }
 
-/// What a handler decided about its own writes.
+/// What a handler decided about its own writes. A whole word: in [`Ran`], whose other variants have
+/// one, it is not copied byte by byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
 pub(crate) enum Verdict {
     Commit,
     RollBack,
@@ -77,7 +79,8 @@ pub(crate) struct Ended {
     pub(crate) how: How,
 }
 
-/// What the end of a job means for whoever waits for it.
+/// What the end of a job means for whoever waits for it. Two words, so that it is handed on in
+/// registers: only one variant may have a value.
 pub(crate) enum How {
     /// Its last attempt stands.
     Done,
@@ -85,8 +88,26 @@ pub(crate) enum How {
     Panicked(Panicked),
     /// It was never run: too much was under way.
     Refused,
-    /// It was taken back before it could commit.
-    TakenBack(Why),
+    /// It was taken back before it could commit: nobody wanted its answer any more.
+    Cancelled,
+    /// The same: its deadline had passed.
+    Late,
+}
+
+impl How {
+    /// Whether it was taken back.
+    pub(crate) fn is_taken_back(&self) -> bool {
+        matches!(self, How::Cancelled | How::Late)
+    }
+}
+
+impl From<Why> for How {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::Cancelled => How::Cancelled,
+            Why::Late => How::Late,
+        }
+    }
 }
 
 /// One handler with its input. Calls into user code are made by the executor only.
@@ -124,6 +145,10 @@ pub(crate) trait Job: Send {
     fn admitted(&mut self, _ticket: u64, _now_ns: u64) {}
     /// The end, on any thread. Runs no user code; the executor drops the job where that may run.
     fn ended(&mut self, ended: Ended);
+    /// The same for a member of the series that `sheet` belongs to, which may take its answer.
+    fn ended_on(&mut self, ended: Ended, _sheet: &mut dyn Sheet) {
+        self.ended(ended);
+    }
     /// Becomes another member of its series. Runs no user code.
     fn assign(&mut self, _member: usize) {}
     /// Whether it can, because its series has some that nobody has.
@@ -263,7 +288,7 @@ impl Task {
     pub(crate) fn take_back(self: Box<Self>) {
         let (version, why) = (self.first_snapshot, self.taken_back().unwrap_or(Why::Cancelled));
         self.core.ledger.cancelled(&self);
-        self.end_elsewhere(version, How::TakenBack(why));
+        self.end_elsewhere(version, why.into());
     }
 
     /// Acts on an outcome where no user code may run.

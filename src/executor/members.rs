@@ -3,7 +3,7 @@
 
 use super::{
     core::{MEMBERS, contained_drop},
-    job::Task,
+    job::{Ended, Task},
     runner::{GATHER, Runner},
     series::Series,
 };
@@ -23,6 +23,8 @@ impl Runner {
             self.give_up_members();
             self.present = series.ticket(0);
         }
+        let kept = self.shut_sheet.take();
+        self.sheet = Some(kept.unwrap_or_else(|| Arc::clone(series).sheet()));
         for member in members {
             let kept = self.pool.pop().or_else(|| self.core.take_member(self.present));
             let mut task = kept.unwrap_or_else(|| {
@@ -33,25 +35,38 @@ impl Runner {
             });
             task.assign(member, series.ticket(member));
             now = self.run(task, now);
-            while let Some(task) = self.again.pop() {
-                now = self.run(task, now_ns());
-            }
+            now = self.run_again().unwrap_or(now);
         }
         if !series.has_more() || self.gathered.len() >= GATHER || Hold::is_free() {
             self.commit_gathered();
         }
         self.keep_arrived();
-        while let Some(task) = self.again.pop() {
-            self.run(task, now_ns());
+        self.run_again();
+        if let Some(mut sheet) = self.sheet.take() {
+            sheet.hand_in();
+            self.shut_sheet = Some(sheet);
         }
         if !series.has_more() {
             self.give_up_members();
         }
     }
 
-    /// Gives up the tasks of the present series, here and where all threads find them. They may be
-    /// the last that have what its closures captured, whose destructors must not find the baton
-    /// taken by this very thread.
+    /// Runs what has failed, and says when the last run ended, if there was one.
+    fn run_again(&mut self) -> Option<u64> {
+        let mut now = None;
+        while let Some(task) = self.again.pop() {
+            // The series does not wait for a handler that is not one of its own.
+            if let Some(sheet) = self.sheet.as_mut().filter(|_| task.series != self.present) {
+                sheet.hand_in();
+            }
+            now = Some(self.run(task, now_ns()));
+        }
+        now
+    }
+
+    /// Gives up the sheet of the present series, and its tasks, here and where all threads find
+    /// them. They may be the last that have what its closures captured, whose destructors must not
+    /// find the baton taken by this very thread.
     pub(super) fn give_up_members(&mut self) {
         if self.present == 0 {
             // Whoever keeps one has a series.
@@ -59,8 +74,18 @@ impl Runner {
         }
         self.let_go_hold();
         self.pool.drain(..).for_each(contained_drop);
+        contained_drop(self.shut_sheet.take());
         self.core.give_up_members();
         self.present = 0;
+    }
+
+    /// Ends a member of the present series.
+    #[inline]
+    pub(super) fn member_ended(&mut self, task: &mut Task, ended: Ended) {
+        match &mut self.sheet {
+            Some(sheet) => task.job.ended_on(ended, &mut **sheet),
+            None => task.job.ended(ended),
+        }
     }
 
     /// Whether a task that has ended can become another member of the present series.

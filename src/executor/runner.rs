@@ -6,6 +6,7 @@ use super::{
     job::{Ended, How, Kind, Task, Verdict},
     lane::Laned,
     schedule::{Class, Next, Untimed},
+    series::Sheet,
     transact::Panicked,
 };
 use crate::cell::deferred;
@@ -61,6 +62,9 @@ pub(crate) struct Runner {
     #[expect(clippy::vec_box, reason = "they are used again in the same boxes")]
     pub(super) pool: Vec<Box<Task>>,
     pub(super) present: u64,
+    /// What members of it answered, while this thread runs some; and between that.
+    pub(super) sheet: Option<Box<dyn Sheet>>,
+    pub(super) shut_sheet: Option<Box<dyn Sheet>>,
     cheap_run: u32,
     untimed: Untimed,
 }
@@ -83,6 +87,8 @@ impl Runner {
             again: Vec::new(),
             pool: Vec::new(),
             present: 0,
+            sheet: None,
+            shut_sheet: None,
             cheap_run: 0,
             untimed: Untimed::default(),
         }
@@ -560,7 +566,7 @@ impl Runner {
         }
         let ended = Ended { version, how };
         if self.reuses(&task) {
-            task.job.ended(ended);
+            self.member_ended(&mut task, ended);
             if let Some(task) = self.keep_member(task) {
                 contained_drop(task);
             }

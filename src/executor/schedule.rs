@@ -33,11 +33,14 @@ impl Cost {
     }
 
     /// The cost after one more run. Grows at most eightfold at once, so that a run during which the
-    /// thread was off its core does not change the class; shrinks by a seventh a run.
+    /// thread was off its core does not change the class; shrinks by a seventh a run. Where as many
+    /// end together as may, no decision needs it closer than by half, and it does not shrink after
+    /// a run that took more than half of it: whoever stores it takes it away from all others.
     pub(crate) fn after(self, ran_ns: u64) -> Cost {
         let ran_ns = ran_ns.max(1);
         match self.0 {
             0 => Cost(ran_ns),
+            old if self.together() == GROUP && ran_ns <= old && ran_ns > old / 2 => self,
             old => Cost(ran_ns.min(old.saturating_mul(8)).max(old - old / 7)),
         }
     }

@@ -12,7 +12,7 @@ use crate::sync::{
 };
 use crate::transaction::Transaction;
 use crossbeam_utils::CachePadded;
-use std::ops::Range;
+use std::{any::Any, ops::Range};
 
 /// A series of jobs that differ only by their number: writes that nobody takes back, and whose
 /// callbacks go to no loop of their own.
@@ -30,6 +30,15 @@ pub(crate) trait Series: Send + Sync {
     fn now_ns(&self) -> u64;
     /// A job that can become any member.
     fn job(self: Arc<Self>) -> Box<dyn Job>;
+    /// An empty sheet for its members.
+    fn sheet(self: Arc<Self>) -> Box<dyn Sheet>;
+}
+
+/// What members that ended on one thread answered, until the thread hands it in: for a few members
+/// at once, because each time costs locks, which wait for all that the thread wrote before.
+pub(crate) trait Sheet: Any + Send {
+    /// Gives what is on it to the series.
+    fn hand_in(&mut self);
 }
 
 /// Closures that an executor runs together.
@@ -45,6 +54,9 @@ pub(crate) struct Batch<F, R> {
     open_pages: CachePadded<AtomicUsize>,
     caller: Thread,
 }
+
+/// The number of a member, and its answer.
+type Answer<R> = (usize, Result<R, Panicked>);
 
 /// Some answers.
 struct Page<R> {
@@ -84,21 +96,27 @@ where
         }
     }
 
-    /// Takes the answer of a member.
-    fn answer(&self, member: usize, answer: Result<R, Panicked>) {
-        let members = PAGE.min(self.closures.len() - member / PAGE * PAGE);
-        let full = {
-            let mut page = self.pages[member / PAGE].lock();
-            if page.answers.is_empty() {
-                page.answers.resize_with(members, || None);
+    /// Takes answers of members, together where they come on the same page.
+    fn answer(&self, answers: impl IntoIterator<Item = Answer<R>>) {
+        let mut answers = answers.into_iter().peekable();
+        while let Some((member, _)) = answers.peek() {
+            let page = member / PAGE;
+            let members = PAGE.min(self.closures.len() - page * PAGE);
+            let full = {
+                let mut taken = self.pages[page].lock();
+                if taken.answers.is_empty() {
+                    taken.answers.resize_with(members, || None);
+                }
+                while let Some((member, answer)) = answers.next_if(|(n, _)| n / PAGE == page) {
+                    taken.answers[member % PAGE] = Some(answer);
+                    taken.count += 1;
+                }
+                taken.count == members
+            };
+            // Relaxed: the locks order the answers.
+            if full && self.open_pages.fetch_sub(1, Ordering::Relaxed) == 1 {
+                self.caller.unpark();
             }
-            page.answers[member % PAGE] = Some(answer);
-            page.count += 1;
-            page.count == members
-        };
-        // Relaxed: the locks order the answers.
-        if full && self.open_pages.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.caller.unpark();
         }
     }
 
@@ -123,6 +141,36 @@ struct Member<F, R> {
     answer: Option<R>,
     /// Answers of attempts that did not stand, dropped with the job.
     stale: Vec<R>,
+}
+
+struct Answers<F, R> {
+    batch: Arc<Batch<F, R>>,
+    answers: Vec<Answer<R>>,
+}
+
+impl<F, R> Sheet for Answers<F, R>
+where
+    F: Fn(&Transaction) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    fn hand_in(&mut self) {
+        self.batch.answer(self.answers.drain(..));
+    }
+}
+
+impl<F, R> Member<F, R> {
+    /// What it answers in the end.
+    fn answer(&mut self, how: How) -> Answer<R> {
+        let answer = match (how, self.answer.take()) {
+            (How::Done, Some(answer)) => Ok(answer),
+            (How::Panicked(panicked), last) => {
+                self.stale.extend(last);
+                Err(panicked)
+            }
+            _ => unreachable!("a member is not cancelled, and has an answer when it is done"),
+        };
+        (self.number, answer)
+    }
 }
 
 impl<F, R> Series for Batch<F, R>
@@ -159,6 +207,10 @@ where
     fn job(self: Arc<Self>) -> Box<dyn Job> {
         Box::new(Member { batch: self, number: 0, answer: None, stale: Vec::new() })
     }
+
+    fn sheet(self: Arc<Self>) -> Box<dyn Sheet> {
+        Box::new(Answers { batch: self, answers: Vec::new() })
+    }
 }
 
 impl<F, R> Job for Member<F, R>
@@ -185,15 +237,15 @@ where
     }
 
     fn ended(&mut self, ended: Ended) {
-        let answer = match (ended.how, self.answer.take()) {
-            (How::Done, Some(answer)) => Ok(answer),
-            (How::Panicked(panicked), last) => {
-                self.stale.extend(last);
-                Err(panicked)
-            }
-            _ => unreachable!("a member is not cancelled, and has an answer when it is done"),
-        };
-        self.batch.answer(self.number, answer);
+        let answer = self.answer(ended.how);
+        self.batch.answer([answer]);
+    }
+
+    fn ended_on(&mut self, ended: Ended, sheet: &mut dyn Sheet) {
+        let sheet: &mut dyn Any = sheet;
+        let sheet = sheet.downcast_mut::<Answers<F, R>>();
+        let sheet = sheet.expect("a sheet is of the series that its thread works on");
+        sheet.answers.push(self.answer(ended.how));
     }
 
     fn assign(&mut self, member: usize) {

@@ -290,7 +290,7 @@ where
                 self.stale.extend(last);
                 Err(match undone {
                     How::Panicked(panicked) => Failure::Panicked(panicked),
-                    How::TakenBack(Why::Late) => Failure::Late,
+                    How::Late => Failure::Late,
                     How::Refused => Failure::Overloaded,
                     _ => Failure::Cancelled,
                 })

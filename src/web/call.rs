@@ -82,7 +82,9 @@ impl Call {
         match (how, self.response.take()) {
             (How::Done, Some(response)) => response,
             (How::Refused, _) => Response::error(StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
-            (How::TakenBack(_), _) => Response::error(StatusCode::SERVICE_UNAVAILABLE, "too late"),
+            (How::Cancelled | How::Late, _) => {
+                Response::error(StatusCode::SERVICE_UNAVAILABLE, "too late")
+            }
             _ => Response::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
         }
     }

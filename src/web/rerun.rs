@@ -15,7 +15,7 @@ use super::{
 use crate::cell::deferred::{self, Deferred};
 use crate::executor::{
     Executor,
-    job::{Ended, Handled, How, Job, Kind, Verdict},
+    job::{Ended, Handled, Job, Kind, Verdict},
 };
 use crate::sync::{
     AtomicBool, AtomicU32, Ordering, Table,
@@ -240,7 +240,7 @@ impl Job for CallJob {
     }
 
     fn ended(&mut self, ended: Ended) {
-        let taken_back = matches!(ended.how, How::TakenBack(_));
+        let taken_back = ended.how.is_taken_back();
         let (response, waited) = (self.call.answer(ended.how), self.call.has_waited());
         let mut state = self.stage.state.lock();
         state.live.remove(&self.ticket);

@@ -23,7 +23,7 @@ use crate::event_loop::{
     Mailbox, Service, Turn,
     reactor::{Listener, ReadEnd, Ready, WakeUp},
 };
-use crate::executor::job::{Ended, Handled, How, Job, Kind, Verdict};
+use crate::executor::job::{Ended, Handled, Job, Kind, Verdict};
 use crate::http::{self as wire, Decoded, Limits};
 use crate::recording::Entry;
 use crate::sync::wall_clock;
@@ -495,7 +495,7 @@ impl Job for RequestJob {
 
     fn ended(&mut self, ended: Ended) {
         let Ended { version, how, .. } = ended;
-        let taken_back = matches!(how, How::TakenBack(_));
+        let taken_back = how.is_taken_back();
         let response = self.call.answer(how);
         // One that was refused has no ticket.
         if let Some(recorder) = self.home.recorder().filter(|_| self.ticket != 0) {

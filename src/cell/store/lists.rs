@@ -38,11 +38,15 @@ pub(super) fn own_list() -> usize {
     LIST.try_with(take).unwrap_or(0)
 }
 
-/// What the holds of a thread left behind.
+/// What the holds of a thread left behind; on lines of its own, since all but a few holds write to
+/// the list of their thread and to nothing else that holds share.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(super) struct List {
     /// Cells that got a new version since its last scan. They are pruned before any cell is freed.
     pub(super) touched: Vec<CellRef>,
+    /// The bytes of the versions that were replaced by those.
+    pub(super) replaced: usize,
     /// Versions unlinked since its last scan that looked for walkers.
     pub(super) retired: Vec<Version>,
     /// How many holds have ended since its last scan.
@@ -50,7 +54,8 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) const EMPTY: Self = Self { touched: Vec::new(), retired: Vec::new(), looked: 0 };
+    pub(super) const EMPTY: Self =
+        Self { touched: Vec::new(), replaced: 0, retired: Vec::new(), looked: 0 };
 
     pub(super) fn is_empty(&self) -> bool {
         self.touched.is_empty() && self.retired.is_empty()

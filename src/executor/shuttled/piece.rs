@@ -72,7 +72,7 @@ impl Job for Piece {
     fn ended(&mut self, ended: Ended) {
         let end = match ended.how {
             How::Done => End::Done(ended.version, self.answer.expect("it has run")),
-            How::TakenBack(_) => End::TakenBack,
+            How::Cancelled | How::Late => End::TakenBack,
             How::Panicked(_) | How::Refused => End::Lost,
         };
         let before = self.book.ends.lock()[self.number].replace(end);
