@@ -17,7 +17,7 @@ use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_fn, fault, fence, glob
 use crossbeam_utils::CachePadded;
 use dropped::FREED_IDLE;
 use lists::{LISTS, List, own_list};
-use std::{collections::VecDeque, sync::OnceLock};
+use std::{collections::VecDeque, ops::Range, sync::OnceLock};
 
 /// Every so many dropped cells, whoever drops one tries to collect.
 #[cfg(not(any(loom, shuttle, txloop_check)))]
@@ -60,6 +60,8 @@ const LOOK_EVERY: usize = 16;
 const LOOK_EVERY: usize = 1;
 #[cfg(any(loom, shuttle))]
 const LOOK_EVERY: usize = 0;
+/// One scan of so many sees to the lists of all threads.
+const SEE_TO_ALL: usize = 16;
 /// How many unlinked versions are freed together.
 #[cfg(not(any(loom, shuttle, txloop_check)))]
 const RETIRE_TOGETHER: usize = 16;
@@ -98,6 +100,8 @@ pub(crate) struct Store {
 pub(crate) struct Held {
     /// What holds left behind, by thread.
     lists: [List; LISTS],
+    /// How many there were; wraps.
+    scans: usize,
     /// Without the old versions that were made since the last scan of their list.
     memory: Memory,
     /// Those of them that attempts may be parked on, since the last look at it.
@@ -139,6 +143,7 @@ impl Store {
                 registry: Registry::new(),
                 baton: Baton::new(Held {
                     lists: [const { List::EMPTY }; LISTS],
+                    scans: 0,
                     memory: Memory::NONE,
                     waited: Vec::new(),
                     stood_on: Vec::new(),
@@ -325,14 +330,15 @@ impl Store {
         point!(Prune);
         // All that was written is pruned before any cell is freed.
         let all = flush || !held.dropped.is_empty() || !held.owned.is_empty();
+        // What a thread left behind that writes no more is seen to by others.
+        held.scans = held.scans.wrapping_add(1);
+        let all = all || held.scans.is_multiple_of(SEE_TO_ALL);
         let own = own_list();
         let lists = if all { 0..LISTS } else { own..own + 1 };
+        // Of all before any is pruned: those that were unlinked before this scan.
+        held.release_unlinked(lists.clone(), flush, &mut spoils.versions);
         for list in lists {
             held.lists[list].looked = 0;
-            let retired = held.lists[list].retired.len();
-            if retired >= RETIRE_TOGETHER || flush || !held.stood_on.is_empty() {
-                held.release_unlinked(list, &mut spoils.versions);
-            }
             held.prune_touched(list);
         }
         held.look_again(flush);
@@ -497,18 +503,22 @@ impl Held {
 
     /// (P5) Frees versions that were unlinked before this hold's scan and that no walker stands
     /// on: none walked at the scan, or each that did was seen at rest since.
-    fn release_unlinked(&mut self, list: usize, free: &mut Vec<Version>) {
+    fn release_unlinked(&mut self, lists: Range<usize>, flush: bool, free: &mut Vec<Version>) {
+        let stood_on = !self.stood_on.is_empty();
+        let many = |list: &List| list.retired.len() >= RETIRE_TOGETHER;
+        if !(stood_on || flush || self.lists[lists.clone()].iter().any(many)) {
+            return;
+        }
         let walking = self.active.walking();
         self.walkers.retain(|slot| walking.contains(slot));
-        if self.walkers.is_empty() {
-            free.append(&mut self.stood_on);
-            let retired = &mut self.lists[list].retired;
-            if walking.is_empty() {
-                free.append(retired);
-            } else {
-                std::mem::swap(&mut self.stood_on, retired);
-                self.walkers.extend_from_slice(walking);
-            }
+        if !self.walkers.is_empty() {
+            return;
+        }
+        free.append(&mut self.stood_on);
+        let set_aside = if walking.is_empty() { free } else { &mut self.stood_on };
+        self.lists[lists].iter_mut().for_each(|list| set_aside.append(&mut list.retired));
+        if !self.stood_on.is_empty() {
+            self.walkers.extend_from_slice(walking);
         }
     }
 

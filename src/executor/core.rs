@@ -493,7 +493,8 @@ impl Core {
         if task.series == series {
             return Some(task);
         }
-        contained_drop(task);
+        // Not here: the caller may keep tickets that others wait for.
+        deferred::drop_later(task);
         None
     }
 

@@ -151,10 +151,6 @@ pub(crate) trait Job: Send {
     }
     /// Becomes another member of its series. Runs no user code.
     fn assign(&mut self, _member: usize) {}
-    /// Whether it can, because its series has some that nobody has.
-    fn has_others(&self) -> bool {
-        false
-    }
 }
 
 /// A job under way.

@@ -55,13 +55,27 @@ impl Runner {
     fn run_again(&mut self) -> Option<u64> {
         let mut now = None;
         while let Some(task) = self.again.pop() {
-            // The series does not wait for a handler that is not one of its own.
-            if let Some(sheet) = self.sheet.as_mut().filter(|_| task.series != self.present) {
-                sheet.hand_in();
-            }
+            self.hand_in_before(&task);
             now = Some(self.run(task, now_ns()));
         }
         now
+    }
+
+    /// Hands in what members have answered, before this thread goes on with others.
+    #[inline]
+    pub(super) fn hand_in(&mut self) {
+        if let Some(sheet) = &mut self.sheet {
+            sheet.hand_in();
+        }
+    }
+
+    /// The same before a handler runs here that is not one of the series, which does not wait for
+    /// it.
+    #[inline]
+    pub(super) fn hand_in_before(&mut self, task: &Task) {
+        if task.series != self.present {
+            self.hand_in();
+        }
     }
 
     /// Gives up the sheet of the present series, and its tasks, here and where all threads find
@@ -72,6 +86,7 @@ impl Runner {
             // Whoever keeps one has a series.
             return;
         }
+        self.put_arrived();
         self.let_go_hold();
         self.pool.drain(..).for_each(contained_drop);
         contained_drop(self.shut_sheet.take());

@@ -74,7 +74,9 @@ pub enum Order {
     /// read-only handler holds nobody back. A transaction on a thread outside the executor takes
     /// its place between two tickets. Threads beyond the number of cores take only handlers of more
     /// than 20 us that seldom conflict: whoever is taken off its core while it has a brief one
-    /// would hold up all others.
+    /// would hold up all others. For the same reason, a handler whose runs have all been brief and
+    /// that once waits for something of its own, a lock say, holds up tickets before its own: its
+    /// thread may have run some ahead and kept them.
     Arrival,
 }
 

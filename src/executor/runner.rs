@@ -9,7 +9,7 @@ use super::{
     series::Sheet,
     transact::Panicked,
 };
-use crate::cell::deferred;
+use crate::cell::{MAX_VIEWS, deferred};
 use crate::conflict_log::Outcome as Booked;
 use crate::sync::{Arc, now_ns};
 use crate::transaction::{
@@ -147,7 +147,7 @@ impl Runner {
             self.core.wake_one();
         }
         let goes_on = matches!(work, Work::Members(..));
-        if !goes_on && self.pool.last().is_some_and(|task| !task.job.has_others()) {
+        if !goes_on && self.shut_sheet.as_ref().is_some_and(|sheet| !sheet.has_others()) {
             // Others took the last members of that series; this thread may not rest for long.
             self.give_up_members();
         }
@@ -271,9 +271,10 @@ impl Runner {
     }
 
     /// How many tasks or attempts this thread keeps for later: `few`, or in arrival order as many
-    /// as it may have run ahead.
+    /// as it may have run ahead, unless with that all threads together had most of what there is.
     pub(super) fn most_kept(&self, few: usize) -> usize {
-        if self.core.arrival.is_some() { RING.max(few) } else { few }
+        let ahead = RING.min(MAX_VIEWS / 4 / self.core.threads);
+        if self.core.arrival.is_some() { ahead.max(few) } else { few }
     }
 
     pub(super) fn keep(&mut self, spare: Spare) {

@@ -39,6 +39,8 @@ pub(crate) trait Series: Send + Sync {
 pub(crate) trait Sheet: Any + Send {
     /// Gives what is on it to the series.
     fn hand_in(&mut self);
+    /// Whether the series has members that nobody has.
+    fn has_others(&self) -> bool;
 }
 
 /// Closures that an executor runs together.
@@ -156,6 +158,10 @@ where
     fn hand_in(&mut self) {
         self.batch.answer(self.answers.drain(..));
     }
+
+    fn has_others(&self) -> bool {
+        self.batch.has_more()
+    }
 }
 
 impl<F, R> Member<F, R> {
@@ -250,9 +256,5 @@ where
 
     fn assign(&mut self, member: usize) {
         self.number = member;
-    }
-
-    fn has_others(&self) -> bool {
-        self.batch.has_more()
     }
 }

@@ -111,10 +111,10 @@ fn arrival_order_is_that_of_tickets() {
 }
 
 /// S1: what a worker keeps for itself is served although that worker runs something that ends only
-/// when it has been.
+/// when it has been; so do the answers of what it has served.
 #[test]
 fn nobody_keeps_tickets_behind_what_may_take_long() {
-    explore(20_000, || {
+    explore(40_000, || {
         let threads = 3;
         // Of those that only help none would take what is brief.
         let executor = Executor::builder().threads(threads).cores(threads).order(Order::Arrival);
@@ -130,12 +130,22 @@ fn nobody_keeps_tickets_behind_what_may_take_long() {
             })
         };
         let kind = [Kind::Read, Kind::Write][below(2)];
-        let job = Watcher { handled: handled("watcher", false), kind, over: Arc::clone(&over) };
-        let watch = || {
+        // If hot, a writer is run in its turn only, by whoever serves.
+        let watcher = handled("watcher", below(4) == 0);
+        let job = Watcher { handled: watcher, kind, over: Arc::clone(&over) };
+        let queue = |job| {
             executor.core.queue(executor.core.accept(Box::new(job), 0));
             executor.core.wake_one();
         };
-        let batch = || admit_series(&executor, false, (0..4 + below(5)).map(hit).collect());
+        let watch = || queue(job);
+        // Single ones before the batch, which are kept like members and do not belong to it.
+        let brief = handled("brief", false);
+        brief.ran(1);
+        for _ in 0..below(4) {
+            let (handled, over) = (Arc::clone(&brief), Arc::new(AtomicUsize::new(1)));
+            queue(Watcher { handled, kind: Kind::Write, over });
+        }
+        let batch = || admit_series(&executor, false, (0..1 + below(8)).map(hit).collect());
         // Nobody waits for a reader.
         let batch = if kind == Kind::Read && below(2) == 0 {
             watch();

@@ -32,15 +32,19 @@ impl Runner {
     /// Takes a task that has its ticket: runs it ahead of its turn where that may help.
     pub(super) fn arrive(&mut self, mut task: Box<Task>) -> u64 {
         let mut now = task.began_ns;
-        let handled = task.job.handled();
-        let brief = handled.cost().goes_together();
-        if !brief {
-            self.put_arrived();
-        }
-        if self.arrived_first + self.arrived.len() as u64 != task.ticket {
-            self.keep_arrived();
+        let brief = task.job.handled().cost().goes_together();
+        let follows = self.arrived_first + self.arrived.len() as u64 == task.ticket;
+        if !brief || !follows {
+            match brief {
+                true => self.keep_arrived(),
+                false => self.put_arrived(),
+            }
             self.arrived_first = task.ticket;
+            // What was served is not its own cost.
+            now = self.look_at_clock();
+            task.began_ns = now;
         }
+        let handled = task.job.handled();
         let speculates = self.core.threads > 1 && !handled.heat.in_lane(now);
         let ahead = speculates && task.job.kind() != Kind::Read;
         let together = match speculates {
@@ -101,15 +105,25 @@ impl Runner {
     /// Before anything that may take long, and before this thread comes to rest: serves what was
     /// gathered and kept, if it is its turn; else puts it into the ring for whoever serves.
     pub(super) fn put_arrived(&mut self) {
-        self.keep_arrived();
-        if self.own.is_empty() {
+        if self.arrived.is_empty() && self.own.is_empty() {
             return;
         }
-        while let Some((first, mut group)) = self.own.pop_front() {
-            self.arrival().put(first, &mut group);
-            self.empty.push(group);
+        self.keep_arrived();
+        if !self.own.is_empty() {
+            while let Some((first, mut group)) = self.own.pop_front() {
+                self.arrival().put(first, &mut group);
+                self.empty.push(group);
+            }
+            self.serve();
         }
-        self.serve();
+        self.wake_for_room();
+    }
+
+    /// What was served has made room in the ring, for tickets that others left when it was full.
+    fn wake_for_room(&self) {
+        if self.core.has_work() {
+            self.core.wake_one();
+        }
     }
 
     /// Whether it is the turn of what this thread has kept.
@@ -149,6 +163,7 @@ impl Runner {
             // A read-only one needs no baton.
             let Some(turn) = self.announce_reader(turn) else { continue };
             self.has_spare();
+            self.hand_in();
             let mut hold = commit::take_alone(turn.first_snapshot());
             self.turn_began = None;
             let mut until = None;
@@ -276,6 +291,10 @@ impl Runner {
 
     /// Runs a task whose turn it is. It begins when the one before it ended, if that ran here too.
     fn run_here(&mut self, hold: &mut Hold, mut task: Box<Task>) {
+        self.hand_in_before(&task);
+        if !task.job.handled().cost().goes_together() {
+            self.wake_for_room();
+        }
         task.began_ns = self.turn_began.take().unwrap_or_else(|| self.look_at_clock());
         self.turn_began = Some(self.write_alone(hold, task));
     }
