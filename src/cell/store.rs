@@ -100,7 +100,7 @@ pub(crate) struct Store {
 pub(crate) struct Held {
     /// What holds left behind, by thread.
     lists: [List; LISTS],
-    /// How many there were; wraps.
+    /// How many scans there were; wraps.
     scans: usize,
     /// Without the old versions that were made since the last scan of their list.
     memory: Memory,
