@@ -469,8 +469,7 @@ impl WriteLog {
     pub(crate) fn state(&self) -> u64 {
         // SAFETY: as in `is_empty`.
         let writes = unsafe { &*self.writes() };
-        // Without an undo either of the two grows with each write.
-        (u64::from(writes.undos) << 32) + (writes.entries.len() + writes.replaced.len()) as u64
+        (u64::from(writes.undos) << 32) | writes.puts as u64
     }
 
     /// How many cells are to be written.

@@ -57,15 +57,14 @@ pub enum GridUnit {
 pub struct TGrid<T: Send + Sync + 'static>(Arc<Grid<T>>);
 
 struct Grid<T: Send + Sync + 'static> {
-    width: usize,
-    height: usize,
     label: Label,
+    units: Units,
     tiles: Tiles<T>,
 }
 
 enum Tiles<T: Send + Sync + 'static> {
     Each(Cells<Tile<T>>),
-    Together(Units, Cells<Unit<T>>),
+    Together(Cells<Unit<T>>),
 }
 
 /// A tile in a cell of its own.
@@ -89,11 +88,16 @@ impl Kept for Plain {}
 /// right and lower edges: as far as the grid goes.
 #[derive(Clone, Copy)]
 struct Units {
-    x_bits: u32,
-    y_bits: u32,
+    size: (usize, usize),
+    bits: (u32, u32),
+    /// What of a column and of a row says where in its unit a tile is.
+    masks: (usize, usize),
     /// How many stand side by side.
     across: usize,
-    size: (usize, usize),
+    /// Where those at the right edge begin, if they are not as wide as all.
+    edge: usize,
+    /// How wide all are, and those.
+    widths: (usize, usize),
 }
 
 /// Wider than any grid, in bits.
@@ -101,30 +105,48 @@ const ALL: u32 = usize::BITS - 1;
 
 impl Units {
     fn new(x_bits: u32, y_bits: u32, size: (usize, usize)) -> Self {
-        Self { x_bits, y_bits, across: size.0.div_ceil(1 << x_bits), size }
+        let width = 1 << x_bits;
+        let masks = (width - 1, (1 << y_bits) - 1);
+        let edge = size.0 & !masks.0;
+        let across = size.0.div_ceil(width);
+        Self { size, bits: (x_bits, y_bits), masks, across, edge, widths: (width, size.0 - edge) }
+    }
+
+    /// Looks whether there is such a tile.
+    #[inline]
+    #[track_caller]
+    fn check(&self, at: (usize, usize)) {
+        if at.0 >= self.size.0 || at.1 >= self.size.1 {
+            self.missing(at);
+        }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn missing(&self, (x, y): (usize, usize)) -> ! {
+        let (width, height) = self.size;
+        panic!("tile ({x}, {y}) of a grid of {width} by {height}");
     }
 
     /// The unit of a tile, and which of its tiles it is.
     #[inline]
-    fn place(self, (x, y): (usize, usize)) -> (usize, usize) {
-        let unit = (y >> self.y_bits) * self.across + (x >> self.x_bits);
-        let left = x >> self.x_bits << self.x_bits;
-        let (row, width) = (y & !(usize::MAX << self.y_bits), self.width(left));
-        (unit, row * width + (x - left))
+    fn place(&self, (x, y): (usize, usize)) -> (usize, usize) {
+        let unit = (y >> self.bits.1) * self.across + (x >> self.bits.0);
+        (unit, (y & self.masks.1) * self.width(x) + (x & self.masks.0))
     }
 
-    /// How wide the units are that begin in a column.
+    /// How wide the unit of a column is.
     #[inline]
-    fn width(self, left: usize) -> usize {
-        (self.size.0 - left).min(1 << self.x_bits)
+    fn width(&self, x: usize) -> usize {
+        if x < self.edge { self.widths.0 } else { self.widths.1 }
     }
 
     /// The tiles of each unit.
     fn tiles(self) -> impl Iterator<Item = impl ExactSizeIterator<Item = (usize, usize)>> {
-        let (units, down) = (self.across, self.size.1.div_ceil(1 << self.y_bits));
-        (0..units * down).map(move |unit| {
-            let (left, top) = ((unit % units) << self.x_bits, (unit / units) << self.y_bits);
-            let (width, height) = (self.width(left), (self.size.1 - top).min(1 << self.y_bits));
+        let Self { size, bits, across, .. } = self;
+        (0..across * size.1.div_ceil(1 << bits.1)).map(move |unit| {
+            let (left, top) = ((unit % across) << bits.0, (unit / across) << bits.1);
+            let (width, height) = (self.width(left), (size.1 - top).min(1 << bits.1));
             (0..width * height).map(move |at| (left + at % width, top + at / width))
         })
     }
@@ -150,12 +172,12 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
     }
 
     fn labelled(label: Label, unit: GridUnit, (width, height): (usize, usize), tile: T) -> Self {
-        let area = area(width, height);
-        let tiles = match unit.together((width, height)) {
-            None => Tiles::Each(Cells::alike(label, area, Tile(tile), None)),
-            Some(units) => Tiles::together(label, units, |_| tile.clone()),
+        let (area, units) = (area(width, height), unit.units((width, height)));
+        let tiles = match unit {
+            GridUnit::Tile => Tiles::Each(Cells::alike(label, area, Tile(tile), None)),
+            _ => Tiles::together(label, units, |_| tile.clone()),
         };
-        Self(Arc::new(Grid { width, height, label, tiles }))
+        Self(Arc::new(Grid { label, units, tiles }))
     }
 
     /// Replaces a tile.
@@ -166,12 +188,12 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
     /// # Re-run
     /// With rows or the grid as the unit, that is read too: as [`TGrid::get`].
     #[track_caller]
-    pub fn set(&self, tx: &Transaction, (x, y): (usize, usize), tile: T) {
-        self.0.check((x, y));
+    pub fn set(&self, tx: &Transaction, at: (usize, usize), tile: T) {
+        self.0.units.check(at);
+        let (unit, at) = self.0.units.place(at);
         match &self.0.tiles {
-            Tiles::Each(cells) => tx.write(cells.at(self.0.index((x, y))), Tile(tile)),
-            Tiles::Together(units, cells) => {
-                let (unit, at) = units.place((x, y));
+            Tiles::Each(cells) => tx.write(cells.at(unit), Tile(tile)),
+            Tiles::Together(cells) => {
                 let cell = cells.at(unit);
                 let old = tx.read(cell, Location::caller()).entries();
                 let mut tiles = Boxed::tailed(Plain, old.iter().cloned());
@@ -240,22 +262,22 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
 }
 
 impl GridUnit {
-    /// How the tiles of a grid of this size are put together, if they are.
-    fn together(self, size: (usize, usize)) -> Option<Units> {
+    /// How the tiles of a grid of this size are put together.
+    fn units(self, size: (usize, usize)) -> Units {
         let (x_bits, y_bits) = match self {
-            Self::Tile => return None,
+            Self::Tile => (0, 0),
             Self::Block => (3, 3),
             Self::Row => (ALL, 0),
             Self::Grid => (ALL, ALL),
         };
-        Some(Units::new(x_bits, y_bits, size))
+        Units::new(x_bits, y_bits, size)
     }
 }
 
 impl<T: Send + Sync + 'static> Tiles<T> {
     fn together(label: Label, units: Units, mut tile: impl FnMut((usize, usize)) -> T) -> Self {
         let boxed = units.tiles().map(|places| Boxed::tailed(Plain, places.map(&mut tile)));
-        Self::Together(units, Cells::new(label, boxed))
+        Self::Together(Cells::new(label, boxed))
     }
 }
 
@@ -271,12 +293,13 @@ impl<T: Send + Sync + 'static> TGrid<T> {
         mut tile: impl FnMut((usize, usize)) -> T,
     ) -> Self {
         let (area, label) = (area(width, height), Label::NONE);
-        let tiles = match unit.together((width, height)) {
-            None => {
+        let units = unit.units((width, height));
+        let tiles = match unit {
+            GridUnit::Tile => {
                 let tiles = (0..area).map(|at| Tile(tile((at % width, at / width))));
                 Tiles::Each(Cells::new(label, tiles))
             }
-            Some(units) => {
+            _ => {
                 // Asked for in the same order, whatever the unit.
                 let tiles = (0..area).map(|at| Some(tile((at % width, at / width))));
                 let mut tiles: Vec<_> = tiles.collect();
@@ -285,19 +308,19 @@ impl<T: Send + Sync + 'static> TGrid<T> {
                 })
             }
         };
-        Self(Arc::new(Grid { width, height, label, tiles }))
+        Self(Arc::new(Grid { label, units, tiles }))
     }
 
     /// How many columns there are.
     #[must_use]
     pub fn width(&self) -> usize {
-        self.0.width
+        self.0.units.size.0
     }
 
     /// How many rows there are.
     #[must_use]
     pub fn height(&self) -> usize {
-        self.0.height
+        self.0.units.size.1
     }
 
     /// A tile. The reference lives as long as the view.
@@ -310,9 +333,9 @@ impl<T: Send + Sync + 'static> TGrid<T> {
     /// order writes in it, the handler is run again.
     #[inline]
     #[track_caller]
-    pub fn get<'v>(&self, view: &'v impl Read, (x, y): (usize, usize)) -> &'v T {
-        self.0.check((x, y));
-        self.tile(view, (x, y), Location::caller())
+    pub fn get<'v>(&self, view: &'v impl Read, at: (usize, usize)) -> &'v T {
+        self.0.units.check(at);
+        self.tile(view, at, Location::caller())
     }
 
     /// The tiles as a snapshot shows them, for a look at many of them: each unit is looked up once,
@@ -358,28 +381,11 @@ impl<T: Send + Sync + 'static> TGrid<T> {
         at: (usize, usize),
         place: &'static Location<'static>,
     ) -> &'v T {
+        let (unit, at) = self.0.units.place(at);
         match &self.0.tiles {
-            Tiles::Each(cells) => &view.read(cells.at(self.0.index(at)), place).0,
-            Tiles::Together(units, cells) => {
-                let (unit, at) = units.place(at);
-                &view.read(cells.at(unit), place).entries()[at]
-            }
+            Tiles::Each(cells) => &view.read(cells.at(unit), place).0,
+            Tiles::Together(cells) => &view.read(cells.at(unit), place).entries()[at],
         }
-    }
-}
-
-impl<T: Send + Sync + 'static> Grid<T> {
-    /// The number of a tile, row by row.
-    #[inline]
-    fn index(&self, (x, y): (usize, usize)) -> usize {
-        y * self.width + x
-    }
-
-    #[inline]
-    #[track_caller]
-    fn check(&self, (x, y): (usize, usize)) {
-        let Self { width, height, .. } = *self;
-        assert!(x < width && y < height, "tile ({x}, {y}) of a grid of {width} by {height}");
     }
 }
 
@@ -397,8 +403,7 @@ impl<T: Send + Sync + 'static> Clone for TGrid<T> {
 
 impl<T: Send + Sync + 'static> fmt::Debug for TGrid<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Grid { width, height, label, .. } = &*self.0;
-        let (name, size) = (label.text(), (width, height));
+        let (name, size) = (self.0.label.text(), self.0.units.size);
         f.debug_struct("TGrid").field("name", &name).field("size", &size).finish_non_exhaustive()
     }
 }

@@ -1,55 +1,63 @@
 //! [`GridTiles`] and [`GridEdit`]: a grid for a handler that goes over many of its tiles.
 
-use super::{Grid, Plain, Tile, Tiles, Unit};
+use super::{Grid, Plain, Tile, Tiles, Unit, Units};
 use crate::cell::{block::Cells, boxes::Boxed, node::CellOf};
 use crate::transaction::{Read, Snapshot, Transaction};
-use std::{cell::Cell, collections::HashMap, fmt, panic::Location, ptr};
-
-/// How many units are remembered at most, a power of two. In a grid of more, one that is looked up
-/// drives out another one.
-const REMEMBERED: usize = 1 << 12;
+use std::{
+    cell::{Cell, OnceCell},
+    fmt,
+    panic::Location,
+    ptr,
+};
 
 /// What a view shows of a grid: see [`TGrid::tiles`](super::TGrid::tiles).
 ///
 /// # Cost
-/// Making one: O(units), for at most 4,096 of them. [`GridTiles::get`]: O(1).
+/// Making one: O(units / 64). [`GridTiles::get`]: O(1).
 pub struct GridTiles<'v, T: Send + Sync + 'static, V = Snapshot> {
     grid: &'v Grid<T>,
     view: &'v V,
     place: &'static Location<'static>,
-    /// By the unit; if there are more units, by its last bits.
-    remembered: Box<[Cell<Remembered<'v, T>>]>,
+    units: Units,
+    /// What was looked up, by the unit. Made as units of them are come to; none for a grid whose
+    /// tiles are cells of their own.
+    pages: Box<[OnceCell<Box<Page<'v, T>>>]>,
 }
 
-/// The unit that was looked up last among those that belong here.
-struct Remembered<'v, T> {
-    unit: u32,
-    /// From 1: where an edit has a copy of it. 0: nowhere.
+/// How many units stand in a page.
+const PAGE: usize = 64;
+
+/// Units beside each other.
+type Page<'v, T> = [Cell<Seen<'v, T>>; PAGE];
+
+/// What is known of a unit.
+struct Seen<'v, T> {
+    /// The tiles as the view shows them; none if they were not looked up, or if an edit has a copy.
+    tiles: &'v [T],
+    /// From 1: where an edit has a copy. 0: nowhere.
     own: u32,
-    /// What the view shows; none if nothing was looked up.
-    tiles: Option<&'v Unit<T>>,
 }
 
-impl<T> Remembered<'_, T> {
-    const NOTHING: Self = Self { unit: 0, own: 0, tiles: None };
+impl<T> Seen<'_, T> {
+    const NOTHING: Self = Self { tiles: &[], own: 0 };
 }
 
-impl<T> Clone for Remembered<'_, T> {
+impl<T> Clone for Seen<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Remembered<'_, T> {}
+impl<T> Copy for Seen<'_, T> {}
 
 impl<'v, T: Send + Sync + 'static, V: Read> GridTiles<'v, T, V> {
     pub(super) fn new(grid: &'v Grid<T>, view: &'v V, place: &'static Location<'static>) -> Self {
-        let units = match &grid.tiles {
+        let pages = match &grid.tiles {
             Tiles::Each(_) => 0,
-            Tiles::Together(_, cells) => cells.len().min(REMEMBERED),
+            Tiles::Together(cells) => cells.len().div_ceil(PAGE),
         };
-        let remembered = (0..units).map(|_| Cell::new(Remembered::NOTHING)).collect();
-        Self { grid, view, place, remembered }
+        let pages = (0..pages).map(|_| OnceCell::new()).collect();
+        Self { grid, view, place, units: grid.units, pages }
     }
 
     /// A tile. The reference lives as long as the view.
@@ -59,64 +67,56 @@ impl<'v, T: Send + Sync + 'static, V: Read> GridTiles<'v, T, V> {
     #[inline]
     #[track_caller]
     pub fn get(&self, at: (usize, usize)) -> &'v T {
-        self.grid.check(at);
+        self.units.check(at);
+        let (unit, at) = self.units.place(at);
+        match self.seen(unit).and_then(|seen| seen.get().tiles.get(at)) {
+            Some(tile) => tile,
+            None => self.look_up(unit, at),
+        }
+    }
+
+    /// What is known of a unit, if it or one beside it was looked up.
+    #[inline]
+    fn seen(&self, unit: usize) -> Option<&Cell<Seen<'v, T>>> {
+        Some(&self.pages.get(unit / PAGE)?.get()?[unit % PAGE])
+    }
+
+    /// Looks a unit up.
+    #[inline(never)]
+    fn look_up(&self, unit: usize, at: usize) -> &'v T {
         match &self.grid.tiles {
-            Tiles::Each(cells) => &self.view.read(cells.at(self.grid.index(at)), self.place).0,
-            Tiles::Together(units, cells) => {
-                let (unit, at) = units.place(at);
-                let slot = self.slot(unit);
-                let tiles = match slot.get() {
-                    Remembered { unit: known, tiles: Some(tiles), .. }
-                        if known as usize == unit =>
-                    {
-                        tiles
-                    }
-                    _ => self.look_up(cells, unit, slot, 0),
-                };
-                &tiles.entries()[at]
+            Tiles::Each(cells) => &self.view.read(cells.at(unit), self.place).0,
+            Tiles::Together(cells) => {
+                let tiles = self.read(cells.at(unit));
+                self.know(unit, Seen { tiles, own: 0 });
+                &tiles[at]
             }
         }
     }
 
-    #[inline]
-    fn slot(&self, unit: usize) -> &Cell<Remembered<'v, T>> {
-        &self.remembered[unit & (REMEMBERED - 1)]
+    fn know(&self, unit: usize, seen: Seen<'v, T>) {
+        let page = || Box::new([const { Cell::new(Seen::NOTHING) }; PAGE]);
+        self.pages[unit / PAGE].get_or_init(page)[unit % PAGE].set(seen);
     }
 
-    fn read(&self, unit: CellOf<'_, Unit<T>>) -> &'v Unit<T> {
-        self.view.read(unit, self.place)
+    fn read(&self, unit: CellOf<'_, Unit<T>>) -> &'v [T] {
+        self.view.read(unit, self.place).entries()
     }
 
     #[inline]
     fn state(&self) -> u64 {
         self.view.state()
     }
-
-    #[cold]
-    fn look_up(
-        &self,
-        cells: &Cells<Unit<T>>,
-        unit: usize,
-        slot: &Cell<Remembered<'v, T>>,
-        own: u32,
-    ) -> &'v Unit<T> {
-        let tiles = self.read(cells.at(unit));
-        slot.set(Remembered { unit: unit as u32, own, tiles: Some(tiles) });
-        tiles
-    }
 }
 
 /// A grid in which a transaction replaces tiles: see [`TGrid::edit`](super::TGrid::edit).
 ///
 /// # Cost
-/// [`GridEdit::get`] and [`GridEdit::set`]: O(1), but for the first `set` of each unit, which
-/// copies it.
+/// As [`GridTiles`], but for the first [`GridEdit::set`] of each unit, which copies it.
 pub struct GridEdit<'v, T: Send + Sync + 'static> {
     tiles: GridTiles<'v, T, Transaction>,
     /// The units in which a tile was replaced.
     own: Vec<Own<'v, T>>,
-    /// Where each stands there, from 1, where not all units are remembered.
-    places: HashMap<usize, u32>,
     /// What the transaction said of its writes when something was last looked up.
     state: Cell<u64>,
     /// What it said of undone ones when the first unit was copied.
@@ -127,7 +127,7 @@ pub struct GridEdit<'v, T: Send + Sync + 'static> {
 struct Own<'v, T> {
     unit: usize,
     /// What was copied.
-    from: &'v Unit<T>,
+    from: &'v [T],
     copy: Boxed<Unit<T>>,
 }
 
@@ -139,7 +139,7 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
     ) -> Self {
         let tiles = GridTiles::new(grid, tx, place);
         let state = Cell::new(tiles.state());
-        Self { tiles, own: Vec::new(), places: HashMap::new(), state, undone: 0 }
+        Self { tiles, own: Vec::new(), state, undone: 0 }
     }
 
     /// The copies are not in the log of the transaction: what undoes its writes leaves them.
@@ -164,8 +164,10 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
 
     #[cold]
     fn forget(&self) {
-        let shown = |slot: &Cell<_>| slot.set(Remembered { tiles: None, ..slot.get() });
-        self.tiles.remembered.iter().for_each(shown);
+        let pages = self.tiles.pages.iter().filter_map(|page| page.get());
+        pages.flat_map(|page| page.iter()).for_each(|seen| {
+            seen.set(Seen { tiles: &[], ..seen.get() });
+        });
     }
 
     /// A tile.
@@ -176,33 +178,26 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
     #[track_caller]
     pub fn get(&self, at: (usize, usize)) -> &T {
         self.refresh();
-        if let (false, Tiles::Together(units, cells)) =
-            (self.own.is_empty(), &self.tiles.grid.tiles)
-        {
-            self.tiles.grid.check(at);
-            let (unit, at) = units.place(at);
-            match self.known(cells, unit) {
-                Remembered { own: 0, tiles: Some(tiles), .. } => return &tiles.entries()[at],
-                Remembered { own, .. } => {
-                    return &self.own[own as usize - 1].copy.value().entries()[at];
-                }
-            }
+        self.tiles.units.check(at);
+        let (unit, at) = self.tiles.units.place(at);
+        match self.tiles.seen(unit).and_then(|seen| seen.get().tiles.get(at)) {
+            Some(tile) => tile,
+            None => self.look_up(unit, at),
         }
-        self.tiles.get(at)
     }
 
-    /// What is known of a unit, its tiles included.
-    #[inline]
-    fn known(&self, cells: &Cells<Unit<T>>, unit: usize) -> Remembered<'v, T> {
-        let slot = self.tiles.slot(unit);
-        let known = slot.get();
-        if known.unit as usize != unit {
-            let own = self.places.get(&unit).copied().unwrap_or(0);
-            self.tiles.look_up(cells, unit, slot, own);
-        } else if known.tiles.is_none() {
-            self.tiles.look_up(cells, unit, slot, known.own);
+    #[inline(never)]
+    fn look_up(&self, unit: usize, at: usize) -> &T {
+        match self.own(unit) {
+            0 => self.tiles.look_up(unit, at),
+            own => &self.own[own as usize - 1].copy.value().entries()[at],
         }
-        slot.get()
+    }
+
+    /// From 1: where the copy of a unit is.
+    #[inline]
+    fn own(&self, unit: usize) -> u32 {
+        self.tiles.seen(unit).map_or(0, |seen| seen.get().own)
     }
 
     /// Replaces a tile.
@@ -212,35 +207,31 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
     /// [`TGrid::edit`](super::TGrid::edit).
     #[track_caller]
     pub fn set(&mut self, at: (usize, usize), tile: T) {
-        let GridTiles { grid, view, .. } = self.tiles;
-        grid.check(at);
+        let GridTiles { grid, view, units, .. } = self.tiles;
+        units.check(at);
         self.check_undone();
-        self.refresh();
+        let (unit, at) = units.place(at);
         match &grid.tiles {
-            Tiles::Each(cells) => view.write(cells.at(grid.index(at)), Tile(tile)),
-            Tiles::Together(units, cells) => {
-                let (unit, at) = units.place(at);
-                let own = match self.known(cells, unit) {
-                    Remembered { own: 0, tiles: Some(tiles), .. } => self.copy(cells, unit, tiles),
-                    Remembered { own, .. } => own,
+            Tiles::Each(cells) => view.write(cells.at(unit), Tile(tile)),
+            Tiles::Together(cells) => {
+                let own = match self.own(unit) {
+                    0 => self.copy(cells, unit),
+                    own => own,
                 };
                 self.own[own as usize - 1].copy.entries_mut()[at] = tile;
             }
         }
     }
 
-    fn copy(&mut self, cells: &Cells<Unit<T>>, unit: usize, tiles: &'v Unit<T>) -> u32 {
+    fn copy(&mut self, cells: &Cells<Unit<T>>, unit: usize) -> u32 {
         if self.own.is_empty() {
             self.undone = self.tiles.view.undone();
         }
-        let copy = Boxed::tailed(Plain, tiles.entries().iter().cloned());
-        self.own.push(Own { unit, from: tiles, copy });
+        let from = self.tiles.read(cells.at(unit));
+        let copy = Boxed::tailed(Plain, from.iter().cloned());
+        self.own.push(Own { unit, from, copy });
         let own = self.own.len() as u32;
-        let slot = self.tiles.slot(unit);
-        slot.set(Remembered { own, ..slot.get() });
-        if cells.len() > self.tiles.remembered.len() {
-            self.places.insert(unit, own);
-        }
+        self.tiles.know(unit, Seen { tiles: &[], own });
         own
     }
 
@@ -250,7 +241,7 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
         self.check_undone();
         let cells = match &self.tiles.grid.tiles {
             Tiles::Each(_) => None,
-            Tiles::Together(_, cells) => Some(cells),
+            Tiles::Together(cells) => Some(cells),
         };
         for Own { unit, from, .. } in &self.own {
             assert!(
