@@ -96,7 +96,7 @@ fn the_unit_of_conflicts_is_the_one_chosen() {
     }
 }
 
-/// More units than an edit remembers: some are looked up again, copies among them.
+/// Units in many pages of what an edit remembers, copies among them.
 #[test]
 fn an_edit_of_a_large_grid_loses_nothing() {
     for unit in [GridUnit::Block, GridUnit::Row] {
