@@ -8,7 +8,7 @@
 
 use super::{
     boxes::{Seen, Version},
-    deferred,
+    deferred, kept,
     labels::Origin,
 };
 use crate::sync::fault;
@@ -26,7 +26,21 @@ pub(crate) trait Merge: 'static {
 }
 
 /// One step of a later write.
-pub(crate) type Step<T> = Arc<dyn Fn(&T) -> T + Send + Sync>;
+pub(crate) trait Step<T>: Send + Sync {
+    /// The value after it.
+    fn take(&self, old: &T) -> T;
+
+    /// What of users it brings, as far as there is a text of that.
+    fn text(&self) -> Option<String> {
+        None
+    }
+}
+
+impl<T, F: Fn(&T) -> T + Send + Sync> Step<T> for F {
+    fn take(&self, old: &T) -> T {
+        self(old)
+    }
+}
 
 /// How the value of a box is made.
 pub(super) enum Fold {
@@ -91,19 +105,21 @@ pub(super) trait Later: Send {
     fn reserve(&self, origin: Origin) -> Version;
     /// Takes the last step back.
     fn pop(&mut self);
+    /// What of users the steps bring, if there is a text of any.
+    fn text(&self) -> Option<String>;
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
-pub(super) struct Steps<T: 'static>(Vec<Step<T>>);
+pub(super) struct Steps<T: 'static>(Vec<Arc<dyn Step<T>>>);
 
 impl<T: Send + Sync + 'static> Steps<T> {
     /// A fold of one step.
-    pub(super) fn fold(step: Step<T>) -> Fold {
+    pub(super) fn fold(step: Arc<dyn Step<T>>) -> Fold {
         Fold::Later(Box::new(Self(vec![step])))
     }
 
     /// Adds a step to a fold of the same cell.
-    pub(super) fn add(fold: &mut Fold, step: Step<T>) {
+    pub(super) fn add(fold: &mut Fold, step: Arc<dyn Step<T>>) {
         let steps = match fold {
             Fold::Later(later) => later.as_any_mut().downcast_mut::<Self>(),
             Fold::Merge(_) => None,
@@ -124,15 +140,15 @@ impl<T: Send + Sync + 'static> Later for Steps<T> {
         let mut between: Option<Version> = None;
         for step in first {
             let value = match &mut between {
-                None => step(old),
-                Some(version) => step(version.value_mut().map_or(old, |value| value)),
+                None => step.take(old),
+                Some(version) => step.take(version.value_mut().map_or(old, |value| value)),
             };
             // In a box, so that a destructor runs where destructors may.
             spill.extend(between.replace(Version::new(value, Origin::default())));
         }
         let value = match &mut between {
-            None => last(old),
-            Some(version) => last(version.value_mut().map_or(old, |value| value)),
+            None => last.take(old),
+            Some(version) => last.take(version.value_mut().map_or(old, |value| value)),
         };
         spill.extend(between);
         if own.fill(value).is_err() {
@@ -151,6 +167,10 @@ impl<T: Send + Sync + 'static> Later for Steps<T> {
     fn pop(&mut self) {
         // Its destructor may want to use the log that is being changed.
         deferred::drop_later(self.0.pop());
+    }
+
+    fn text(&self) -> Option<String> {
+        kept::list(&self.0, |step| step.text())
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

@@ -16,7 +16,7 @@ use super::{
     store::Held,
 };
 use crate::sync::fault;
-use std::{cell::UnsafeCell, collections::HashMap, fmt, panic::Location};
+use std::{cell::UnsafeCell, collections::HashMap, fmt, panic::Location, sync::Arc};
 
 /// The most values that one transaction puts into cells, whether it overwrites them or not; one
 /// more panics. Inserting into a collection writes a few.
@@ -336,7 +336,7 @@ impl WriteLog {
     pub(crate) fn later<T: Send + Sync + 'static>(
         &self,
         cell: CellOf<'_, T>,
-        step: Step<T>,
+        step: Arc<dyn Step<T>>,
         origin: Origin,
     ) {
         self.count();
@@ -453,8 +453,13 @@ impl WriteLog {
         // SAFETY: as in `is_empty`; printing a common type runs no code of users.
         let writes = unsafe { &*self.writes() };
         let text = |(cell, version): &(CellRef, Version)| {
-            // SAFETY: the log keeps the version, unwritten, during the call.
-            (*cell, super::text::of_seen(unsafe { version.lend().seen() }))
+            let fold = version.fold().and_then(|number| writes.folds.get(number));
+            let text = match fold {
+                Some((_, Fold::Later(later))) => later.text(),
+                // SAFETY: the log keeps the version, unwritten, during the call.
+                _ => super::text::of_seen(unsafe { version.lend().seen() }),
+            };
+            (*cell, text)
         };
         writes.entries.iter().map(text).collect()
     }

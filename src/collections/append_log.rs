@@ -1,6 +1,11 @@
 //! [`TLog`]: a list that many handlers append to without conflicts.
 
-use crate::cell::{TVar, labels::Label};
+use crate::cell::{
+    TVar,
+    folds::Step,
+    kept::{self, Kept},
+    labels::Label,
+};
 use crate::transaction::{Read, Transaction};
 use std::{fmt, sync::Arc};
 
@@ -14,8 +19,8 @@ use std::{fmt, sync::Arc};
 /// with all of them.
 ///
 /// # Cost
-/// [`TLog::push`], [`TLog::len`] and [`TLog::clear`]: O(1). Reading goes from the newest entry
-/// back, O(1) each.
+/// [`TLog::push`], [`TLog::len`], [`TLog::oldest`] and [`TLog::clear`]: O(1). Reading goes from the
+/// newest entry back, O(1) each.
 ///
 /// # Examples
 /// ```
@@ -29,6 +34,7 @@ use std::{fmt, sync::Arc};
 /// snapshot(|s| {
 ///     assert_eq!(log.len(s), 2);
 ///     assert!(log.newest_first(s).eq([&"second", &"first"]));
+///     assert_eq!(log.oldest(s), Some(&"first"));
 /// });
 /// ```
 pub struct TLog<T: Send + Sync + 'static>(TVar<List<T>>);
@@ -36,6 +42,8 @@ pub struct TLog<T: Send + Sync + 'static>(TVar<List<T>>);
 struct List<T> {
     len: u64,
     newest: Option<Arc<Entry<T>>>,
+    /// The value of the entry at the other end.
+    oldest: Option<Arc<T>>,
 }
 
 struct Entry<T> {
@@ -44,7 +52,31 @@ struct Entry<T> {
 }
 
 impl<T> List<T> {
-    const EMPTY: Self = Self { len: 0, newest: None };
+    const EMPTY: Self = Self { len: 0, newest: None, oldest: None };
+}
+
+impl<T: Send + Sync + 'static> Kept for List<T> {
+    fn text(&self) -> Option<String> {
+        let newest = self.newest.as_ref().and_then(|entry| kept::of_user(&*entry.value));
+        newest.map(|newest| format!("{} up to {newest}", self.len))
+    }
+}
+
+/// Appends an entry.
+struct Push<T>(Arc<T>);
+
+impl<T: Send + Sync + 'static> Step<List<T>> for Push<T> {
+    fn take(&self, list: &List<T>) -> List<T> {
+        let Self(value) = self;
+        let entry = Entry { value: Arc::clone(value), older: list.newest.clone() };
+        let oldest = list.oldest.as_ref().unwrap_or(value);
+        let oldest = Some(Arc::clone(oldest));
+        List { len: list.len + 1, newest: Some(Arc::new(entry)), oldest }
+    }
+
+    fn text(&self) -> Option<String> {
+        kept::of_user(&*self.0)
+    }
 }
 
 impl<T> Drop for Entry<T> {
@@ -83,11 +115,7 @@ impl<T: Send + Sync + 'static> TLog<T> {
     /// Never the cause of one, unless the same handler reads the list.
     #[track_caller]
     pub fn push(&self, tx: &Transaction, value: T) {
-        let value = Arc::new(value);
-        tx.update_later(&self.0, move |list| List {
-            len: list.len + 1,
-            newest: Some(Arc::new(Entry { value: Arc::clone(&value), older: list.newest.clone() })),
-        });
+        tx.later(&self.0, Push(Arc::new(value)));
     }
 
     /// Removes all entries.
@@ -99,7 +127,7 @@ impl<T: Send + Sync + 'static> TLog<T> {
     /// As a write of a cell: it does not read.
     #[track_caller]
     pub fn clear(&self, tx: &Transaction) {
-        tx.set(&self.0, List::EMPTY);
+        tx.write(self.0.kept(), List::EMPTY);
     }
 
     /// Takes the newest entry.
@@ -107,7 +135,9 @@ impl<T: Send + Sync + 'static> TLog<T> {
     pub(super) fn pop<'t>(&self, tx: &'t Transaction) -> Option<&'t T> {
         let list = tx.get(&self.0);
         let entry = list.newest.as_deref()?;
-        tx.set(&self.0, List { len: list.len - 1, newest: entry.older.clone() });
+        let newest = entry.older.clone();
+        let oldest = list.oldest.clone().filter(|_| newest.is_some());
+        tx.write(self.0.kept(), List { len: list.len - 1, newest, oldest });
         Some(&entry.value)
     }
 
@@ -115,14 +145,15 @@ impl<T: Send + Sync + 'static> TLog<T> {
     #[track_caller]
     pub(super) fn take_over(&self, tx: &Transaction, other: &Self) {
         let list = tx.get(&other.0);
+        let oldest = list.newest.as_ref().map(|entry| Arc::clone(&entry.value));
         let (mut from, mut newest) = (list.newest.as_deref(), None);
         while let Some(entry) = from {
             newest = Some(Arc::new(Entry { value: Arc::clone(&entry.value), older: newest }));
             from = entry.older.as_deref();
         }
         if newest.is_some() {
-            tx.set(&self.0, List { len: list.len, newest });
-            tx.set(&other.0, List::EMPTY);
+            tx.write(self.0.kept(), List { len: list.len, newest, oldest });
+            tx.write(other.0.kept(), List::EMPTY);
         }
     }
 
@@ -142,6 +173,15 @@ impl<T: Send + Sync + 'static> TLog<T> {
     #[track_caller]
     pub fn is_empty(&self, view: &impl Read) -> bool {
         self.len(view) == 0
+    }
+
+    /// The oldest entry.
+    ///
+    /// # Re-run
+    /// As [`TLog::len`].
+    #[track_caller]
+    pub fn oldest<'a>(&self, view: &'a impl Read) -> Option<&'a T> {
+        view.get(&self.0).oldest.as_deref()
     }
 
     /// The entries, newest first.

@@ -17,10 +17,9 @@ use std::fmt;
 /// the back. Pops conflict with each other.
 ///
 /// # Cost
-/// [`TQueue::push`], [`TQueue::len`]: O(1). [`TQueue::pop`]: O(1), amortized; the one that takes
-/// the back over, O(n). [`TQueue::peek`] and the first step of [`TQueue::iter`]: O(1), but O(n)
-/// while all that is there was pushed since the back was last taken over, since a view moves
-/// nothing.
+/// [`TQueue::push`], [`TQueue::len`], [`TQueue::peek`]: O(1). [`TQueue::pop`]: O(1), amortized; the
+/// one that takes the back over, O(n). [`TQueue::iter`]: O(1) for each element, but for the first
+/// one that was pushed since the back was last taken over: O(n), since a view moves nothing.
 ///
 /// # Examples
 /// ```
@@ -131,7 +130,8 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// As [`TQueue::pop`].
     #[track_caller]
     pub fn peek<'v>(&self, view: &'v impl Read) -> Option<&'v T> {
-        self.iter(view).next()
+        // Not looked at before it is needed.
+        self.front.newest_first(view).next().or_else(|| self.back.oldest(view))
     }
 
     /// How many elements there are.

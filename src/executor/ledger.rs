@@ -6,7 +6,7 @@ use crate::conflict_log::{
     AttemptRecord, ConflictKind, ConflictRecord, Log, NameId, Outcome, PlaceId, Recorder, Side,
 };
 use crate::sync::{AtomicU32, AtomicU64, Ordering, Table};
-use crate::transaction::conflict::Conflict;
+use crate::transaction::{conflict::Conflict, footprint::of_collection};
 use crossbeam_utils::CachePadded;
 use dashmap::DashMap;
 
@@ -305,9 +305,11 @@ impl Logging {
         PlaceId(place)
     }
 
-    /// Types are named through the table of labels, looked up once each.
+    /// Types are named through the table of labels, looked up once each; what a collection keeps in
+    /// its cells is named as the collection.
     fn type_name(&self, name: &'static str) -> u32 {
-        let label = *self.types.entry(name).or_insert_with(|| Label::of(name).0);
+        let of = || Label::of(of_collection(name).as_deref().unwrap_or(name)).0;
+        let label = *self.types.entry(name).or_insert_with(of);
         self.name(Label(label)).0
     }
 }

@@ -5,7 +5,7 @@
 
 use super::attempt::Attempt;
 use crate::cell::{labels::Label, logs::THIN_READS, node::CellRef};
-use std::{collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 /// A cell that an attempt used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +22,10 @@ pub struct Touched {
 
 impl fmt::Display for Touched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let type_name = of_collection(self.type_name);
-        let type_name = type_name.as_deref().unwrap_or(self.type_name);
+        let type_name = match of_collection(self.type_name) {
+            Some(collection) => Cow::Owned(format!("part of a {collection}")),
+            None => Cow::Borrowed(self.type_name),
+        };
         match self.cell {
             "" => write!(f, "a cell without a name ({type_name})"),
             name => write!(f, "`{name}` ({type_name})"),
@@ -42,8 +44,8 @@ const PARTS: [(&str, &str); 7] = [
     ("txloop::cell::block::Cells<core::option::Option<", "TVec"),
 ];
 
-/// What a user knows of a cell of a collection: which one it is a part of.
-fn of_collection(type_name: &str) -> Option<String> {
+/// The collection that the cells with values of a type belong to, as users know it.
+pub(crate) fn of_collection(type_name: &str) -> Option<String> {
     let found = |&(inner, collection): &(&str, _)| {
         type_name.split_once(inner).map(|(_, rest)| (collection, rest))
     };
@@ -53,7 +55,7 @@ fn of_collection(type_name: &str) -> Option<String> {
         open += i32::from(c == '<') - i32::from(c == '>');
         open == 0
     });
-    Some(format!("part of a {collection}<{}>", rest.get(..end?)?))
+    Some(format!("{collection}<{}>", rest.get(..end?)?))
 }
 
 /// One entry of a log, with what it takes to say whether another one is the same.

@@ -10,7 +10,7 @@ use crate::cell::{
     TVar,
     boxes::Boxed,
     deferred,
-    folds::Merge,
+    folds::{Merge, Step},
     kept::Kept,
     labels::{self, Origin},
     logs::Own,
@@ -330,6 +330,20 @@ impl Transaction {
                 self.attempt.logs.writes.set(cell, value, origin);
             }
             _ => self.attempt.logs.writes.later(cell, Arc::new(f), origin),
+        }
+    }
+
+    /// As [`Transaction::update_later`], for the collections: the step does not look at what is the
+    /// user's.
+    #[track_caller]
+    pub(crate) fn later<T: Kept>(&self, cell: &TVar<T>, step: impl Step<T> + 'static) {
+        let (origin, cell) = (self.origin(), cell.kept());
+        match self.attempt.logs.writes.get(cell) {
+            Some(Own::Value(own)) => {
+                let value = step.take(own);
+                self.attempt.logs.writes.set_boxed(cell, value.into(), origin);
+            }
+            _ => self.attempt.logs.writes.later(cell, Arc::new(step), origin),
         }
     }
 

@@ -4,6 +4,7 @@
 mod grid;
 mod map;
 mod ord_map;
+mod report;
 mod small;
 mod tiny;
 mod vector;

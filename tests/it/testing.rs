@@ -14,8 +14,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use txloop::{
-    App, Executor, GridUnit, Order, Request, Snapshot, TCounter, TGrid, TMap, TOrdMap, TQueue,
-    TSet, TVar, TVec, Transaction, atomically, snapshot,
+    App, Executor, GridUnit, Order, Request, Snapshot, TCounter, TGrid, TLog, TMap, TOrdMap,
+    TQueue, TSet, TVar, TVec, Transaction, atomically, snapshot,
     testing::{TestLoop, assert_serial},
 };
 
@@ -264,6 +264,7 @@ fn bad_handlers() -> Vec<Bad> {
     let (copy, rows) = (a.clone(), cells.clone());
     let (values, set) = (TMap::named("values"), TSet::named("set"));
     let (ordered, elements) = (TOrdMap::named("ordered"), TVec::named("elements"));
+    let (queue, log) = (TQueue::named("queue"), TLog::named("log"));
     let grids = [GridUnit::Tile, GridUnit::Grid].map(|unit| TGrid::named("grid", unit, (9, 9), 0));
     let [single, whole] = grids;
     atomically(|tx| (0..900).for_each(|n| assert!(set.insert(tx, n + (1 << 40)))));
@@ -313,6 +314,16 @@ fn bad_handlers() -> Vec<Bad> {
         ("a key of a set", writes(move |tx, n| _ = set.insert(tx, n)), "`set`"),
         ("an entry", writes(move |tx, n| _ = ordered.insert(tx, "x", n)), "] to `ordered`"),
         ("an element", writes(move |tx, n| elements.push(tx, n)), "to `elements`"),
+        ("what is pushed", writes(move |tx, n| queue.push(tx, n)), "] to `queue`"),
+        (
+            "what is appended to what was read",
+            writes(move |tx, n| {
+                log.push(tx, 0);
+                assert!(!log.is_empty(tx));
+                log.push(tx, n);
+            }),
+            "to `log`",
+        ),
         ("a tile", writes(move |tx, n| single.set(tx, (3, 3), n)), "to `grid`"),
         ("a tile among many", writes(move |tx, n| whole.set(tx, (3, 3), n)), "wrote .."),
     ]
