@@ -93,6 +93,7 @@ impl<W: Workload> Scans<W> {
         let mut lineup = Lineup { bench, scans: self, entries: Vec::new() };
         if bench.wants(self.name) {
             backends::visit_all(&mut lineup);
+            lineup.shared::<backends::Tl2Logged>();
         }
         lineup.entries
     }

@@ -1,5 +1,5 @@
-//! A map made of cells, for crates that have no map and keep numbers only: a table of fixed size
-//! with open addressing.
+//! A map made of cells, of keys that are numbers and have no values: a table of fixed size with open
+//! addressing.
 
 use crate::{
     access::{Access, Backend, Dump, Job},
@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Slots, each a cell: a power of two, about two fifths of them used with 100,000 keys.
-const SLOTS: usize = 1 << 18;
+pub(crate) const SLOTS: usize = 1 << 18;
 
 /// What a cell holds: nothing yet, or a key and whether it is there. The slot of a key that is
 /// removed stays its own, so that no search has to go around what was removed.

@@ -16,12 +16,9 @@ mod xstm;
 
 use crate::access::Backend;
 
-pub(crate) use async_stm::AsyncStm;
-#[cfg(test)]
-pub(crate) use faulty::{LostWrites, WrongReads};
-pub(crate) use kovan::Kovan;
+pub(crate) use plain::Plain;
+pub(crate) use tl2::Logged as Tl2Logged;
 pub(crate) use txloop::{TxloopCounters, TxloopGrid};
-pub(crate) use xstm::Xstm;
 
 /// Something that can be done with any backend.
 pub(crate) trait Visitor {
@@ -71,5 +68,6 @@ pub(crate) fn names() -> Vec<&'static str> {
     visit_all(&mut names);
     names.shared::<TxloopCounters>();
     names.shared::<TxloopGrid>();
+    names.shared::<Tl2Logged>();
     names.0
 }

@@ -151,6 +151,22 @@ impl Backend for Tl2 {
     }
 }
 
+/// The same with a log of what is read in every step, as in the note that the workloads are from.
+pub(crate) struct Logged(Tl2);
+
+impl Backend for Logged {
+    const NAME: &'static str = "tl2-logged";
+
+    fn new(values: &[i64]) -> Self {
+        Self(Tl2::new(values))
+    }
+
+    #[inline]
+    fn run<J: Job>(&self, job: &J) -> J::Answer {
+        self.0.run(job)
+    }
+}
+
 impl Tl2 {
     /// Calls `run` again for as long as it meets others.
     #[inline]

@@ -33,7 +33,9 @@ impl Backend for Txloop {
 
     #[inline]
     fn look<J: Job>(&self, job: &J) -> J::Answer {
+        let runs = Runs::default();
         snapshot(|view| {
+            runs.begin();
             let Ok(answer) = job.run(&mut Reading(&self.0, view));
             answer
         })
@@ -147,7 +149,9 @@ impl Backend for TxloopGrid {
 
     #[inline]
     fn look<J: Job>(&self, job: &J) -> J::Answer {
+        let runs = Runs::default();
         snapshot(|view| {
+            runs.begin();
             let Ok(answer) = job.run(&mut Shown(self.0.tiles(view)));
             answer
         })

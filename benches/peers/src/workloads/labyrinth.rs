@@ -9,7 +9,8 @@ use super::{
     claims::{Claim, FREE, GiveBack, Route},
 };
 use crate::{
-    access::{Backend, Dump},
+    access::{Backend, Dump, Runs},
+    backends::Plain,
     cells::{Named, Workload},
     contest::{Bench, Series, take_turns},
     random::Random,
@@ -43,6 +44,9 @@ struct Router {
     number: i64,
     kept: VecDeque<Route>,
     lost: usize,
+    steps: u64,
+    /// How many routes it found, and the cells of all.
+    found: (u64, usize),
 }
 
 /// The cells beside one, on its layer and the ones above and below.
@@ -96,7 +100,7 @@ impl Workload for Board {
         // Numbers of threads are far apart, and above those that mark a copy.
         let number = FREE + 1 + ((thread as i64) << 32);
         let random = Random::of_thread(thread);
-        Router { random, number, kept: VecDeque::new(), lost: 0 }
+        Router { random, number, kept: VecDeque::new(), lost: 0, steps: 0, found: (0, 0) }
     }
 
     fn step<B: Backend>(&self, cells: &B, router: &mut Router) {
@@ -107,11 +111,16 @@ impl Workload for Board {
             router.lost += cells.run(&GiveBack(oldest));
         }
         router.number += 1;
+        router.steps += 1;
+        let runs = Runs::default();
         loop {
+            runs.begin();
             let mut copy = cells.look(&Dump { cells: CELLS });
             let Some(route) = connect(&mut copy, from, to) else { return };
             let claim = Claim(Route { cells: route.into(), number: router.number });
             if cells.run(&claim) {
+                router.found.0 += 1;
+                router.found.1 += claim.0.cells.len();
                 router.kept.push_back(claim.0);
                 return;
             }
@@ -125,7 +134,15 @@ impl Workload for Board {
         }
     }
 
-    fn check(&self, _: &[i64], after: &[i64], routers: &[Router]) {
+    /// What one thread found is found once more. Of two, nobody knows which came first.
+    fn check(&self, before: &[i64], after: &[i64], routers: &[Router]) {
+        if let [router] = routers {
+            let (cells, mut again) = (Plain::new(before), self.begin(0));
+            while again.steps < router.steps {
+                self.step(&cells, &mut again);
+            }
+            assert_eq!(router.found, again.found, "routes, and their cells");
+        }
         assert!(routers.iter().all(|router| router.lost == 0), "routes shared a cell");
         assert!(after.iter().all(|&cell| cell == FREE), "a cell was not given back");
     }

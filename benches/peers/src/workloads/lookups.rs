@@ -1,14 +1,13 @@
 //! w5: a map of 100,000 possible keys: 90 % look-ups, 10 % insertions and removals.
 
 use super::Group;
-#[cfg(test)]
-use crate::backends::{LostWrites, WrongReads};
 use crate::{
-    backends::{AsyncStm, Kovan, Xstm},
+    access::Backend,
+    backends::{Visitor, visit_all},
     contest::{Bench, Entry, Sample, Series, take_turns},
     maps::{Dash, FastStm, Locked, Map, Plain, Sharded, StmCore, Txloop},
     random::Random,
-    tables::Table,
+    tables::{SLOTS, Table},
     timing::{Hand, Pace, alone, together},
 };
 use std::{hint::black_box, rc::Rc};
@@ -16,34 +15,28 @@ use std::{hint::black_box, rc::Rc};
 /// The name of w5.
 pub(crate) const GROUP: Group = Group {
     title: "w5: maps with 50,000 of 100,000 keys, 90 % look-ups (sharded: 64 parking_lot mutexes; \
-            kovan-stm, async-stm, xstm: a table of fixed size, a cell for each slot)",
-    workloads: &[NAME],
+            w5-cells: no map, but a table of fixed size, a cell for each slot)",
+    workloads: &[NAME, IN_CELLS],
     measure,
     notes: |_| Vec::new(),
 };
 
 /// Makes the figures of a map.
-type Maker = for<'a> fn(&[u64], &'a [Vec<Op>]) -> Vec<Entry<'a>>;
+type Maker = for<'a> fn(&'static str, &[u64], &'a [Vec<Op>]) -> Vec<Entry<'a>>;
 
 /// The maps, some of which are called like backends of other workloads.
 const MAPS: &[(&str, Maker)] = &[
-    (Plain::NAME, plain),
+    (Plain::NAME, alone_on::<Plain>),
     (Locked::NAME, shared::<Locked>),
     (Sharded::NAME, shared::<Sharded>),
     (Dash::NAME, shared::<Dash>),
     (Txloop::NAME, shared::<Txloop>),
     (StmCore::NAME, shared::<StmCore>),
     (FastStm::NAME, shared::<FastStm>),
-    (Table::<Kovan>::NAME, shared::<Table<Kovan>>),
-    (Table::<AsyncStm>::NAME, shared::<Table<AsyncStm>>),
-    (Table::<Xstm>::NAME, shared::<Table<Xstm>>),
-    #[cfg(test)]
-    (Table::<LostWrites>::NAME, shared::<Table<LostWrites>>),
-    #[cfg(test)]
-    (Table::<WrongReads>::NAME, shared::<Table<WrongReads>>),
 ];
 
 const NAME: &str = "w5";
+const IN_CELLS: &str = "w5-cells";
 /// Keys that there can be; at first every second one is there.
 const KEYS: usize = 100_000;
 /// Operations of a thread before it begins again with the first: so many that the processor does
@@ -122,7 +115,11 @@ fn turn<'a, M: Map>(
 }
 
 /// The figures of a map that threads share.
-fn shared<'a, M: Map + Sync>(keys: &[u64], streams: &'a [Vec<Op>]) -> Vec<Entry<'a>> {
+fn shared<'a, M: Map + Sync>(
+    workload: &'static str,
+    keys: &[u64],
+    streams: &'a [Vec<Op>],
+) -> Vec<Entry<'a>> {
     let map = Rc::new(M::new(keys));
     let entry = |threads| {
         let (map, streams) = (Rc::clone(&map), &streams[..threads]);
@@ -132,30 +129,67 @@ fn shared<'a, M: Map + Sync>(keys: &[u64], streams: &'a [Vec<Op>]) -> Vec<Entry<
                 users => together(window, users),
             })
         });
-        Entry { workload: NAME, backend: M::NAME, threads, turn }
+        Entry { workload, backend: M::NAME, threads, turn }
     };
     [1, 2].map(entry).into()
 }
 
-/// The figure of the map that they cannot share.
-fn plain<'a>(keys: &[u64], streams: &'a [Vec<Op>]) -> Vec<Entry<'a>> {
-    let map = Plain::new(keys);
+/// The figure of a map that they cannot share.
+fn alone_on<'a, M: Map>(
+    workload: &'static str,
+    keys: &[u64],
+    streams: &'a [Vec<Op>],
+) -> Vec<Entry<'a>> {
+    let map = M::new(keys);
     let turn = Box::new(move |window| {
         turn(&map, &streams[..1], |users| users.iter_mut().map(|u| alone(window, u)).collect())
     });
-    vec![Entry { workload: NAME, backend: Plain::NAME, threads: 1, turn }]
+    vec![Entry { workload, backend: M::NAME, threads: 1, turn }]
+}
+
+/// Collects the figures of tables in cells.
+struct Tables<'a, 'b> {
+    bench: &'b Bench,
+    keys: &'b [u64],
+    streams: &'a [Vec<Op>],
+    entries: Vec<Entry<'a>>,
+}
+
+impl Tables<'_, '_> {
+    fn has_place_for<B: Backend>(&self) -> bool {
+        self.bench.admits(B::NAME) && SLOTS <= B::MAX_CELLS
+    }
+}
+
+impl Visitor for Tables<'_, '_> {
+    fn shared<B: Backend + Send + Sync>(&mut self) {
+        if self.has_place_for::<B>() {
+            self.entries.extend(shared::<Table<B>>(IN_CELLS, self.keys, self.streams));
+        }
+    }
+
+    fn alone<B: Backend>(&mut self) {
+        if self.has_place_for::<B>() {
+            self.entries.extend(alone_on::<Table<B>>(IN_CELLS, self.keys, self.streams));
+        }
+    }
 }
 
 fn measure(bench: &Bench) -> Vec<Series> {
     let keys: Vec<u64> = (0..KEYS as u64).step_by(2).collect();
     let streams = [0, 1].map(stream);
-    let mut entries = Vec::new();
-    for &(name, make) in MAPS {
-        if bench.admits(name) {
-            entries.extend(make(&keys, &streams));
-        }
+    let mut series = Vec::new();
+    if bench.wants(NAME) {
+        let maps = MAPS.iter().filter(|(name, _)| bench.admits(name));
+        let entries = maps.flat_map(|(_, make)| make(NAME, &keys, &streams)).collect();
+        series.extend(take_turns(bench.plan, entries));
     }
-    take_turns(bench.plan, entries)
+    if bench.wants(IN_CELLS) {
+        let mut tables = Tables { bench, keys: &keys, streams: &streams, entries: Vec::new() };
+        visit_all(&mut tables);
+        series.extend(take_turns(bench.plan, tables.entries));
+    }
+    series
 }
 
 /// The names of the maps.

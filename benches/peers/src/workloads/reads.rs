@@ -3,6 +3,7 @@
 use super::Group;
 use crate::{
     access::{Access, Backend, Job},
+    backends::Tl2Logged,
     cells::{Named, Workload},
     contest::{Bench, Series, take_turns},
     random::Random,
@@ -89,5 +90,7 @@ impl Workload for Reads {
 
 fn measure(bench: &Bench) -> Vec<Series> {
     let reads = Named::new("w1", Reads);
-    take_turns(bench.plan, reads.entries(bench))
+    let mut entries = reads.entries(bench);
+    entries.extend(reads.entries_of::<Tl2Logged>(bench));
+    take_turns(bench.plan, entries)
 }

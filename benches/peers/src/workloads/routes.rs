@@ -6,7 +6,7 @@ use super::{
     maze::{Maze, distance, search},
 };
 use crate::{
-    access::{Access, Backend, Job},
+    access::{Access, Backend, Job, Paper, Runs},
     backends::TxloopGrid,
     cells::{Named, Workload},
     contest::{Bench, Series, take_turns},
@@ -33,6 +33,8 @@ const FAR: u32 = 150;
 struct Routes {
     maze: Maze,
     searches: [Search; ROUTES],
+    /// How many squares the shortest ways have while nothing is claimed.
+    shortest: [usize; ROUTES],
     /// Whether search and claim are one transaction. Otherwise the search is one that only reads,
     /// and the claim is tried afterwards: what txloop's `search_then` does for a web handler.
     as_one: bool,
@@ -74,6 +76,8 @@ struct Traveller {
     first: usize,
     number: i64,
     in_vain: u64,
+    /// How often a way was longer than it would be if nobody else had claimed squares.
+    detours: u64,
 }
 
 impl Routes {
@@ -82,8 +86,12 @@ impl Routes {
         let mut square = || maze.open[random.below(maze.open.len())];
         let mut pairs = iter::repeat_with(|| Search { from: square(), to: square() })
             .filter(|search| distance(search.from, search.to) <= FAR);
-        let searches = array::from_fn(|_| pairs.next().expect("there is always another one"));
-        Self { maze, searches, as_one }
+        let searches: [Search; ROUTES] =
+            array::from_fn(|_| pairs.next().expect("there is always another one"));
+        let mut paper = Paper(maze.values.clone());
+        let way = |search: &Search| paper.run(search).expect("ends that are connected").len();
+        let shortest = searches.each_ref().map(way);
+        Self { maze, searches, shortest, as_one }
     }
 
     /// A route that is claimed, if there is a way.
@@ -92,7 +100,9 @@ impl Routes {
             let way = cells.run(&SearchAndClaim(search, number))?;
             return Some(Route { cells: way.into(), number });
         }
+        let runs = Runs::default();
         loop {
+            runs.begin();
             let route = Route { cells: cells.look(&search)?.into(), number };
             let claim = Claim(route);
             if cells.run(&claim) {
@@ -111,7 +121,7 @@ impl Workload for Routes {
 
     fn begin(&self, thread: usize) -> Traveller {
         let number = FREE + 1 + thread as i64;
-        Traveller { first: thread * ROUTES / 2, number, in_vain: 0 }
+        Traveller { first: thread * ROUTES / 2, number, in_vain: 0, detours: 0 }
     }
 
     fn ops(&self) -> u64 {
@@ -119,14 +129,16 @@ impl Workload for Routes {
     }
 
     fn step<B: Backend>(&self, cells: &B, traveller: &mut Traveller) {
-        let (last, first) = self.searches.split_at(traveller.first);
-        for &search in first.iter().chain(last) {
+        for at in (traveller.first..ROUTES).chain(0..traveller.first) {
+            let (search, shortest) = (self.searches[at], self.shortest[at]);
             let Search { from, to } = search;
             let Some(route) = self.claimed(cells, search, traveller.number) else {
                 traveller.in_vain += 1;
                 continue;
             };
             assert!(self.maze.is_way(&route.cells, from, to), "not a way from {from} to {to}");
+            assert!(route.cells.len() >= shortest, "a way that is too short");
+            traveller.detours += u64::from(route.cells.len() > shortest);
             assert_eq!(cells.run(&GiveBack(route)), 0, "squares were claimed by two");
         }
     }
@@ -135,7 +147,11 @@ impl Workload for Routes {
         assert!(after == self.maze.values, "a square that is still claimed, or a lost wall");
         if let [traveller] = travellers {
             // Nobody was in its way.
-            assert_eq!(traveller.in_vain, 0, "a way was not found");
+            assert_eq!(
+                (traveller.in_vain, traveller.detours),
+                (0, 0),
+                "not found, or not shortest"
+            );
         }
     }
 }

@@ -43,12 +43,21 @@ fn planted(backend: &str, workloads: &[&str]) {
 #[test]
 fn lost_writes_are_found() {
     planted("lost-writes", &["w2", "w3", "counter-bare", "counter-1us", "w4-10", "w4-1000"]);
-    planted("lost-writes", &["w4-100000", "w4-audit-10", "w5", "w6-flat", "vacation"]);
+    planted(
+        "lost-writes",
+        &["w4-100000", "w4-audit-10", "w5-cells", "w6-flat", "w6-random", "vacation"],
+    );
     planted("lost-writes", &["w7", "w7-search", "labyrinth"]);
 }
 
 #[test]
 fn wrong_reads_are_found() {
-    planted("wrong-reads", &["w1", "w3", "w4-1000", "w5", "w8-read1", "w8-read10", "w8-read100"]);
-    planted("wrong-reads", &["w4-audit-10", "w4-audit-100000", "w6-alone", "w6-flat", "w6-1khz"]);
+    planted(
+        "wrong-reads",
+        &["w1", "w3", "w4-10", "w4-1000", "w5-cells", "w8-read1", "w8-read10", "w8-read100"],
+    );
+    planted(
+        "wrong-reads",
+        &["w4-audit-10", "w4-audit-100000", "w6-alone", "w6-flat", "w6-random", "w6-1khz"],
+    );
 }
