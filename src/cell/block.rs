@@ -15,6 +15,7 @@ use super::{
     boxes::{Boxed, Version, VersionHeader},
     kept::Kept,
     labels::{Label, Origin},
+    made,
     node::{CellOf, CellRef, Header},
     store::STORE,
 };
@@ -126,6 +127,8 @@ impl<T: Send + Sync + 'static> Cells<T> {
             // SAFETY: as above, and not read yet.
             unsafe { place.write(header) };
         }
+        let begin = first.as_ptr() as u64;
+        made::note(begin..begin + (len * size_of::<Header>()) as u64);
         Self { first, len, values: PhantomData }
     }
 

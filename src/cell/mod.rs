@@ -14,6 +14,7 @@ pub(crate) mod folds;
 pub(crate) mod kept;
 pub(crate) mod labels;
 pub(crate) mod logs;
+pub(crate) mod made;
 mod magazines;
 mod memory;
 pub(crate) mod node;

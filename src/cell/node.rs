@@ -19,6 +19,7 @@ use super::{
     block,
     boxes::{Lent, Version, VersionHeader, value_of},
     labels::{Label, Origin},
+    made,
     slot::{Announcement, View},
     store::STORE,
 };
@@ -124,6 +125,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let cell = Box::new(Header::new(first.node(), label, 1));
         // SAFETY: a box is never null.
         let cell = unsafe { NonNull::new_unchecked(Box::into_raw(cell)) };
+        made::note(cell.as_ptr() as u64..cell.as_ptr() as u64 + 1);
         Self { cell, value: PhantomData }
     }
 

@@ -186,7 +186,7 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
     /// Inside a [`Snapshot`]. If there is no such tile.
     ///
     /// # Re-run
-    /// With rows or the grid as the unit, that is read too: as [`TGrid::get`].
+    /// The unit is read too, unless it is a tile: as [`TGrid::get`].
     #[track_caller]
     pub fn set(&self, tx: &Transaction, at: (usize, usize), tile: T) {
         self.0.units.check(at);
@@ -225,7 +225,8 @@ impl<T: Clone + Send + Sync + 'static> TGrid<T> {
 
     /// Looks at many tiles and replaces some: each unit is looked up once and copied once, however
     /// many of its tiles are looked at and replaced. What the closure sets is written when it
-    /// returns; until then only what it is lent shows it.
+    /// returns; until then only what it is lent shows it. Where the unit is a tile there is nothing
+    /// to gain: then what it sets is written at once, as by [`TGrid::set`].
     ///
     /// # Panics
     /// Inside a [`Snapshot`], if a tile is replaced. Except where the unit is a tile: if a unit is

@@ -30,8 +30,8 @@ const LOOK_EVERY: u64 = 16;
 /// the place where the key would be.
 ///
 /// The order of iteration is that of the hashes, however the map came about; it is another one in
-/// the next process. An answer that shows it can neither be compared with another run nor replayed;
-/// sort first.
+/// each map with the default hasher. An answer that shows it can neither be compared with another
+/// run nor replayed; sort first.
 ///
 /// # Conflict unit
 /// A key that is in the map; in a map of more than some two thousand keys also its neighbours,

@@ -23,7 +23,8 @@ const SEGMENTS: usize = 27;
 /// # Conflict unit
 /// An element; and the end. [`TVec::push`], [`TVec::pop`], [`TVec::truncate`] and [`TVec::len`]
 /// conflict with each other, and with handlers that use just the elements that come or go. A
-/// handler that finds no element at an index has read that place, not the length.
+/// handler that finds no element at an index has read that place, not the length; where there has
+/// been no element near it yet, it has read that there are none.
 ///
 /// # Cost
 /// [`TVec::get`], [`TVec::set`], [`TVec::len`]: O(1). [`TVec::push`] and [`TVec::pop`]: O(1),
@@ -277,7 +278,10 @@ impl<T: Send + Sync + 'static> TVec<T> {
     /// Removes all elements from this index on.
     ///
     /// # Panics
-    /// Inside a [`Snapshot`](crate::Snapshot), if there are any.
+    /// Inside a [`Snapshot`](crate::Snapshot), if there are any. If it writes more than 4,194,304
+    /// values, the most for one transaction: elements that go from the segment of the new end and
+    /// from the one behind it, which is twice as large, are a write each. The rest goes at once, and
+    /// [`TVec::clear`] is never too much.
     ///
     /// # Re-run
     /// As [`TVec::push`].

@@ -10,7 +10,7 @@ use super::{
     runner::Runner,
     transact::Panicked,
 };
-use crate::cell::labels::Label;
+use crate::cell::{labels::Label, made};
 use crate::sync::Table;
 use crate::transaction::{
     attempt::Attempt,
@@ -112,12 +112,14 @@ impl Runner {
         }
         let (admission, home) = (Some(task.admission()), task.job.home());
         let spare = self.spare().handler(handler, admission).tied(None, home.clone());
-        let (first, before) = run(task, spare.begin());
+        let ((first, before), first_made) = made::noting(|| run(task, spare.begin()));
         // What panics here panics again in a moment, and is told then.
         if before.how != "panicked" {
             let spare = self.spare().handler(handler, admission).tied(None, home);
-            let (second, then) = run(task, spare.begin_beside(&first));
-            let difference = || footprint::difference(&first, &second);
+            let beside = spare.begin_beside(&first);
+            let ((second, then), second_made) = made::noting(|| run(task, beside));
+            let difference =
+                || footprint::difference((&first, &first_made), (&second, &second_made));
             // The second one moves on where it meets what was written meanwhile: then it has run
             // on another snapshot, and may differ.
             if first.view.snapshot() == second.view.snapshot()

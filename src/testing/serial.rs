@@ -66,6 +66,9 @@ pub type OnWorld<'a, W, A> = &'a dyn Fn(&W, &Transaction) -> A;
 /// A handler that may fail nests [`try_atomically`](crate::try_atomically), whose `Err` undoes what
 /// was written inside of it and is an answer like any other.
 ///
+/// Each run has a world of its own, and in each world a [`TMap`](crate::TMap) iterates in an order of
+/// its own: `look` sorts what it takes from one.
+///
 /// A count that is kept outside of the cells is found:
 ///
 /// ```should_panic
@@ -241,7 +244,7 @@ impl<'a, W, A> Together<'a, W, A> {
             }
             State::Ran(mut attempt, answer, seen) => {
                 let effects = attempt.logs.outbox.take();
-                if attempt.wrote_nothing() {
+                if attempt.wrote_nothing() && effects.is_empty() {
                     drop(attempt.discard());
                     self.readers.push((handler, seen));
                 } else {

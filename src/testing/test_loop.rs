@@ -2,7 +2,7 @@
 
 use super::dry_run::DryRun;
 use crate::TVar;
-use crate::cell::labels::Label;
+use crate::cell::{labels::Label, made};
 use crate::sync::Table;
 use crate::transaction::{
     Transaction,
@@ -23,6 +23,8 @@ use std::{
 
 /// The most callbacks of one [`TestLoop::run_until_idle`].
 const MAX_CALLBACKS: usize = 1_000_000;
+/// How often two runs are tried until no other thread writes between them.
+const MAX_TRIES: usize = 100;
 /// Where the clock stands in the beginning: the first second of 2020.
 const BEGIN_NS: u64 = 1_577_836_800_000_000_000;
 
@@ -166,7 +168,7 @@ impl TestLoop {
     }
 
     /// Has somebody else write `cell`, with the value that it has, between the first attempt of
-    /// each handler that follows and its commit. A handler that read the cell, and writes anything
+    /// each handler that follows (the first that [`TestLoop::abort_nth`] leaves) and its commit. A handler that read the cell, and writes anything
     /// or has effects, conflicts and runs again; one that only reads has its place before that
     /// write.
     pub fn force_conflict<T>(&mut self, cell: &TVar<T>) -> &mut Self
@@ -251,6 +253,7 @@ impl TestLoop {
     pub fn try_run<R, E>(&mut self, f: impl Fn(&Transaction) -> Result<R, E>) -> Result<R, E> {
         self.attempts = 0;
         let mut spare = self.admit();
+        let mut in_peace = true;
         loop {
             self.attempts += 1;
             let (attempt, ran) = attempt_once(spare.begin(), Mode::Optimistic, &f);
@@ -274,21 +277,25 @@ impl TestLoop {
                 }
                 Ran::TakenBack => unreachable!("nobody takes it back"),
             };
-            match self.commit(attempt) {
+            if std::mem::take(&mut in_peace) {
+                self.disturb(&attempt);
+            }
+            match Self::commit(attempt) {
                 Ok(()) => return Ok(answer),
                 Err(again) => spare = again,
             }
         }
     }
 
+    /// Has others commit before the first attempt that comes so far.
+    fn disturb(&self, attempt: &Attempt) {
+        let read: Vec<_> = attempt.logs.reads.cells().iter().map(|cell| cell.id()).collect();
+        let is_hit = |conflict: &&Conflict| conflict.cell.is_none_or(|cell| read.contains(&cell));
+        self.conflicts.iter().filter(is_hit).for_each(|conflict| (conflict.write)());
+    }
+
     /// Commits an attempt and calls its effects; `Err` if it has to run again.
-    fn commit(&self, mut attempt: Attempt) -> Result<(), Spare> {
-        if self.attempts == 1 {
-            let read: Vec<_> = attempt.logs.reads.cells().iter().map(|cell| cell.id()).collect();
-            let is_hit =
-                |conflict: &&Conflict| conflict.cell.is_none_or(|cell| read.contains(&cell));
-            self.conflicts.iter().filter(is_hit).for_each(|conflict| (conflict.write)());
-        }
+    fn commit(mut attempt: Attempt) -> Result<(), Spare> {
         // Called here and not by a thread of the library, so that a test need not wait for them.
         let effects = attempt.logs.outbox.take();
         if attempt.wrote_nothing() && effects.is_empty() {
@@ -361,7 +368,8 @@ impl TestLoop {
     /// # Panics
     /// If they differ: in what they answered, in the cells that they used, in the values that they
     /// would have written (as far as these are numbers, strings, times and the like), in the number
-    /// of effects. Also as [`TestLoop::run`].
+    /// of effects. Also as [`TestLoop::run`]; and if other threads write what the handler reads
+    /// between its two runs, a hundred times.
     ///
     /// # Examples
     /// ```should_panic
@@ -377,22 +385,31 @@ impl TestLoop {
     where
         R: PartialEq + fmt::Debug,
     {
-        let first = self.dry_run(&f);
-        self.tickets -= 1;
-        let beside = self.admit().begin_beside(&first.attempt);
-        let (second, ran) = attempt_once(beside, Mode::Optimistic, &f);
-        let difference = match ran {
-            Ran::Answer(answer) if answer != first.answer => {
-                Some(format!("answered {:?}, then {answer:?}", first.answer))
+        for _ in 0..MAX_TRIES {
+            let (first, first_made) = made::noting(|| self.dry_run(&f));
+            self.tickets -= 1;
+            let beside = self.admit().begin_beside(&first.attempt);
+            let ((second, ran), made) = made::noting(|| attempt_once(beside, Mode::Optimistic, &f));
+            if first.attempt.view.snapshot() != second.view.snapshot() {
+                // It met what another thread wrote meanwhile, and moved on.
+                self.tickets -= 1;
+                continue;
             }
-            Ran::Answer(_) => footprint::difference(&first.attempt, &second),
-            _ => Some("returned at first, and did not return then".to_owned()),
-        };
-        if let Some(how) = difference {
+            let difference = match ran {
+                Ran::Answer(answer) if answer != first.answer => {
+                    Some(format!("answered {:?}, then {answer:?}", first.answer))
+                }
+                Ran::Answer(_) => {
+                    footprint::difference((&first.attempt, &first_made), (&second, &made))
+                }
+                _ => Some("returned at first, and did not return then".to_owned()),
+            };
+            let Some(how) = difference else { return };
             panic!(
                 "the handler cannot be run again: on one snapshot, with the same inputs, it {how}"
             );
         }
+        panic!("other threads write what the handler reads, all the time");
     }
 
     /// Runs callbacks in the order in which they were asked for, also those that they ask for,

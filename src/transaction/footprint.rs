@@ -4,7 +4,7 @@
 //! the same: see [`difference`].
 
 use super::attempt::Attempt;
-use crate::cell::{labels::Label, logs::THIN_READS, node::CellRef};
+use crate::cell::{labels::Label, logs::THIN_READS, made::Made, node::CellRef};
 use std::{borrow::Cow, collections::HashSet, fmt};
 
 /// A cell that an attempt used.
@@ -51,8 +51,12 @@ pub(crate) fn of_collection(type_name: &str) -> Option<String> {
     };
     let (collection, rest): (&str, _) = PARTS.iter().find_map(found)?;
     let mut open = 1;
+    let mut before = ' ';
     let end = rest.find(|c| {
-        open += i32::from(c == '<') - i32::from(c == '>');
+        // The `>` of an arrow closes nothing.
+        let closes = c == '>' && std::mem::replace(&mut before, c) != '-';
+        before = c;
+        open += i32::from(c == '<') - i32::from(closes);
         open == 0
     });
     Some(format!("{collection}<{}>", rest.get(..end?)?))
@@ -62,20 +66,20 @@ pub(crate) fn of_collection(type_name: &str) -> Option<String> {
 struct Entry {
     cell: CellRef,
     label: Label,
-    /// Whether no commit has written it: what an attempt made itself is such a cell.
+    /// Whether the attempt has made it.
     is_new: bool,
     touched: Touched,
 }
 
 impl Entry {
-    fn new(attempt: &Attempt, cell: CellRef, value: Option<String>) -> Self {
+    fn new(attempt: &Attempt, made: &Made, cell: CellRef, value: Option<String>) -> Self {
         let (label, type_name) = (cell.label(), cell.type_name(&attempt.view));
         let touched = Touched { cell: label.text(), type_name, value };
-        Self { cell, label, is_new: cell.version() == 0, touched }
+        Self { cell, label, is_new: made.has(cell), touched }
     }
 
-    /// Whether it belongs to a collection that no commit has written, one that the handler made
-    /// say. Such a map hashes with its own secret: where its keys are says nothing.
+    /// Whether it belongs to a collection that the attempt made. Such a map hashes with its own
+    /// secret: where its keys are says nothing.
     fn is_inside_of_new(&self) -> bool {
         self.is_new && self.touched.type_name.starts_with("txloop::")
     }
@@ -87,29 +91,32 @@ impl Entry {
     }
 }
 
-fn entries_read(attempt: &Attempt) -> Vec<Entry> {
+fn entries_read(attempt: &Attempt, made: &Made) -> Vec<Entry> {
     let cells = attempt.logs.reads.cells();
-    cells.into_iter().map(|cell| Entry::new(attempt, cell, None)).collect()
+    cells.into_iter().map(|cell| Entry::new(attempt, made, cell, None)).collect()
 }
 
-fn entries_written(attempt: &Attempt) -> Vec<Entry> {
+fn entries_written(attempt: &Attempt, made: &Made) -> Vec<Entry> {
     let entries = attempt.logs.writes.texts().into_iter();
-    entries.map(|(cell, value)| Entry::new(attempt, cell, value)).collect()
+    entries.map(|(cell, value)| Entry::new(attempt, made, cell, value)).collect()
 }
 
 /// The cells that an attempt read, in order, some more than once.
 pub(crate) fn read(attempt: &Attempt) -> Vec<Touched> {
-    entries_read(attempt).into_iter().map(|entry| entry.touched).collect()
+    entries_read(attempt, &Made::default()).into_iter().map(|entry| entry.touched).collect()
 }
 
 /// The cells that an attempt wants to write, in the order of the first writes.
 pub(crate) fn written(attempt: &Attempt) -> Vec<Touched> {
-    entries_written(attempt).into_iter().map(|entry| entry.touched).collect()
+    entries_written(attempt, &Made::default()).into_iter().map(|entry| entry.touched).collect()
 }
 
-/// In what the second of two attempts differs from the first, if it does. Both ran on one snapshot
-/// with the same inputs and have no outcome yet.
-pub(crate) fn difference(first: &Attempt, second: &Attempt) -> Option<String> {
+/// In what the second of two attempts differs from the first, if it does; each with the cells that
+/// it made. Both ran on one snapshot with the same inputs and have no outcome yet.
+pub(crate) fn difference(
+    (first, first_made): (&Attempt, &Made),
+    (second, second_made): (&Attempt, &Made),
+) -> Option<String> {
     let long = first.logs.reads.len().max(second.logs.reads.len()) >= THIN_READS;
     // What both used, neither has made.
     let [in_first, in_second] = [first, second].map(|attempt| {
@@ -127,11 +134,12 @@ pub(crate) fn difference(first: &Attempt, second: &Attempt) -> Option<String> {
     let reads = match long {
         true => None,
         false => {
-            let (one, two) = (entries_read(first), entries_read(second));
+            let (one, two) = (entries_read(first, first_made), entries_read(second, second_made));
             other_cell("read", &compared(one), &compared(two))
         }
     };
-    let (one, two) = (compared(entries_written(first)), compared(entries_written(second)));
+    let one = compared(entries_written(first, first_made));
+    let two = compared(entries_written(second, second_made));
     let values = || {
         one.iter().zip(&two).find_map(|(one, two)| {
             let Touched { value: Some(before), .. } = &one.touched else { return None };

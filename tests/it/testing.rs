@@ -1,5 +1,7 @@
 //! The test kit, and the handlers that executors and servers try out.
 
+mod reruns;
+
 use crate::{limits::wait_until, running::Running, wire::client::Client};
 use std::{
     cell::RefCell,

@@ -36,10 +36,12 @@ struct Seen<'v, T> {
     tiles: &'v [T],
     /// From 1: where an edit has a copy. 0: nowhere.
     own: u32,
+    /// What the view said of its writes when they were looked up.
+    state: u64,
 }
 
 impl<T> Seen<'_, T> {
-    const NOTHING: Self = Self { tiles: &[], own: 0 };
+    const NOTHING: Self = Self { tiles: &[], own: 0, state: 0 };
 }
 
 impl<T> Clone for Seen<'_, T> {
@@ -64,6 +66,9 @@ impl<'v, T: Send + Sync + 'static, V: Read> GridTiles<'v, T, V> {
     ///
     /// # Panics
     /// If there is no such tile.
+    ///
+    /// # Re-run
+    /// None: a snapshot is never re-run.
     #[inline]
     #[track_caller]
     pub fn get(&self, at: (usize, usize)) -> &'v T {
@@ -88,7 +93,7 @@ impl<'v, T: Send + Sync + 'static, V: Read> GridTiles<'v, T, V> {
             Tiles::Each(cells) => &self.view.read(cells.at(unit), self.place).0,
             Tiles::Together(cells) => {
                 let tiles = self.read(cells.at(unit));
-                self.know(unit, Seen { tiles, own: 0 });
+                self.know(unit, Seen { tiles, own: 0, state: self.state() });
                 &tiles[at]
             }
         }
@@ -117,8 +122,6 @@ pub struct GridEdit<'v, T: Send + Sync + 'static> {
     tiles: GridTiles<'v, T, Transaction>,
     /// The units in which a tile was replaced.
     own: Vec<Own<'v, T>>,
-    /// What the transaction said of its writes when something was last looked up.
-    state: Cell<u64>,
     /// What it said of undone ones when the first unit was copied.
     undone: u32,
 }
@@ -137,9 +140,7 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
         tx: &'v Transaction,
         place: &'static Location<'static>,
     ) -> Self {
-        let tiles = GridTiles::new(grid, tx, place);
-        let state = Cell::new(tiles.state());
-        Self { tiles, own: Vec::new(), state, undone: 0 }
+        Self { tiles: GridTiles::new(grid, tx, place), own: Vec::new(), undone: 0 }
     }
 
     /// The copies are not in the log of the transaction: what undoes its writes leaves them.
@@ -152,35 +153,23 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
         );
     }
 
-    /// Forgets what the units showed before the transaction wrote, or its writes were undone. The
-    /// edit itself writes none of them before its end.
-    #[inline]
-    fn refresh(&self) {
-        let state = self.tiles.state();
-        if self.state.replace(state) != state {
-            self.forget();
-        }
-    }
-
-    #[cold]
-    fn forget(&self) {
-        let pages = self.tiles.pages.iter().filter_map(|page| page.get());
-        pages.flat_map(|page| page.iter()).for_each(|seen| {
-            seen.set(Seen { tiles: &[], ..seen.get() });
-        });
-    }
-
     /// A tile.
     ///
     /// # Panics
     /// If there is no such tile.
+    ///
+    /// # Re-run
+    /// As [`TGrid::get`](super::TGrid::get).
     #[inline]
     #[track_caller]
     pub fn get(&self, at: (usize, usize)) -> &T {
-        self.refresh();
         self.tiles.units.check(at);
         let (unit, at) = self.tiles.units.place(at);
-        match self.tiles.seen(unit).and_then(|seen| seen.get().tiles.get(at)) {
+        // What was looked up before the transaction wrote, or its writes were undone, may be out of
+        // date. The edit itself writes nothing before its end.
+        let is_known = |seen: &Seen<'v, T>| seen.state == self.tiles.state();
+        let seen = self.tiles.seen(unit).map(Cell::get).filter(is_known);
+        match seen.and_then(|seen| seen.tiles.get(at)) {
             Some(tile) => tile,
             None => self.look_up(unit, at),
         }
@@ -205,6 +194,9 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
     /// # Panics
     /// If there is no such tile. If writes were undone inside of the edit: see
     /// [`TGrid::edit`](super::TGrid::edit).
+    ///
+    /// # Re-run
+    /// As [`TGrid::set`](super::TGrid::set).
     #[track_caller]
     pub fn set(&mut self, at: (usize, usize), tile: T) {
         let GridTiles { grid, view, units, .. } = self.tiles;
@@ -231,7 +223,7 @@ impl<'v, T: Clone + Send + Sync + 'static> GridEdit<'v, T> {
         let copy = Boxed::tailed(Plain, from.iter().cloned());
         self.own.push(Own { unit, from, copy });
         let own = self.own.len() as u32;
-        self.tiles.know(unit, Seen { tiles: &[], own });
+        self.tiles.know(unit, Seen { tiles: &[], own, state: 0 });
         own
     }
 
