@@ -17,9 +17,9 @@ use std::fmt;
 /// the back. Pops conflict with each other.
 ///
 /// # Cost
-/// [`TQueue::push`], [`TQueue::len`], [`TQueue::peek`]: O(1). [`TQueue::extend`]: O(n), at commit: see
-/// [`TLog`]. [`TQueue::pop`]: O(1), amortized; the one that takes the back over, O(n), and run again
-/// if somebody pushes meanwhile. [`TQueue::iter`]: O(1) for each element, but for the first
+/// [`TQueue::push`], [`TQueue::len`], [`TQueue::peek`]: O(1). [`TQueue::extend`]: O(n), at commit:
+/// see [`TLog`]. [`TQueue::pop`]: O(1), amortized; the one that takes the back over, O(n), and run
+/// again if somebody pushes meanwhile. [`TQueue::iter`]: O(1) for each element, but for the first
 /// one that was pushed since the back was last taken over: O(n), since a view moves nothing.
 ///
 /// # Examples

@@ -280,8 +280,8 @@ impl<T: Send + Sync + 'static> TVec<T> {
     /// # Panics
     /// Inside a [`Snapshot`](crate::Snapshot), if there are any. If it writes more than 4,194,304
     /// values, the most for one transaction: elements that go from the segment of the new end and
-    /// from the one behind it, which is twice as large, are a write each. The rest goes at once, and
-    /// [`TVec::clear`] is never too much.
+    /// from the one behind it, which is twice as large, are a write each. The rest goes at once,
+    /// and [`TVec::clear`] is never too much.
     ///
     /// # Re-run
     /// As [`TVec::push`].

@@ -66,8 +66,8 @@ pub type OnWorld<'a, W, A> = &'a dyn Fn(&W, &Transaction) -> A;
 /// A handler that may fail nests [`try_atomically`](crate::try_atomically), whose `Err` undoes what
 /// was written inside of it and is an answer like any other.
 ///
-/// Each run has a world of its own, and in each world a [`TMap`](crate::TMap) iterates in an order of
-/// its own: `look` sorts what it takes from one.
+/// Each run has a world of its own, and in each world a [`TMap`](crate::TMap) iterates in an order
+/// of its own: `look` sorts what it takes from one.
 ///
 /// A count that is kept outside of the cells is found:
 ///

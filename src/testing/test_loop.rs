@@ -168,9 +168,9 @@ impl TestLoop {
     }
 
     /// Has somebody else write `cell`, with the value that it has, between the first attempt of
-    /// each handler that follows (the first that [`TestLoop::abort_nth`] leaves) and its commit. A handler that read the cell, and writes anything
-    /// or has effects, conflicts and runs again; one that only reads has its place before that
-    /// write.
+    /// each handler that follows (the first that [`TestLoop::abort_nth`] leaves) and its commit. A
+    /// handler that read the cell, and writes anything or has effects, conflicts and runs again;
+    /// one that only reads has its place before that write.
     pub fn force_conflict<T>(&mut self, cell: &TVar<T>) -> &mut Self
     where
         T: Clone + Send + Sync + 'static,

@@ -1,5 +1,5 @@
-//! A map made of cells, of keys that are numbers and have no values: a table of fixed size with open
-//! addressing.
+//! A map made of cells, of keys that are numbers and have no values: a table of fixed size with
+//! open addressing.
 
 use crate::{
     access::{Access, Backend, Dump, Job},

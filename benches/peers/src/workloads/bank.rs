@@ -12,8 +12,8 @@ use std::{array, time::Duration};
 
 /// The names of the transfers.
 pub(crate) const TRANSFERS: Group = Group {
-    title: "w4: transfers between two random accounts of 10, 1,000 or 100,000, with a look at eight \
-            others: ten reads and two writes (w4-short: without that look)",
+    title: "w4: transfers between two random accounts of 10, 1,000 or 100,000, with a look at \
+            eight others: ten reads and two writes (w4-short: without that look)",
     workloads: &["w4-10", "w4-1000", "w4-100000", "w4-short-1000"],
     measure: transfers,
     notes: |_| Vec::new(),
@@ -26,8 +26,8 @@ pub(crate) const AUDITS: Group = Group {
     notes: |_| Vec::new(),
 };
 
-/// What an account holds at first: so much that nothing is refused. Then transfers can be made in any
-/// order, and what two threads did can be done once more.
+/// What an account holds at first: so much that nothing is refused. Then transfers can be made in
+/// any order, and what two threads did can be done once more.
 const FUNDS: i64 = 1 << 40;
 /// So many other accounts stand surety for a transfer. With them it has the twelve accesses of the
 /// note that these workloads are from: its plain loop needs 22 ns.
@@ -120,8 +120,8 @@ impl<const S: usize> Workload for Bank<S> {
         clerk.note(cells.run(&transfer));
     }
 
-    /// What was done is done once more on paper. In which order two threads did it, and so what they
-    /// saw, nobody knows.
+    /// What was done is done once more on paper. In which order two threads did it, and so what
+    /// they saw, nobody knows.
     fn check(&self, before: &[i64], after: &[i64], clerks: &[Clerk]) {
         let mut paper = Paper(before.to_vec());
         for (thread, clerk) in clerks.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! w6: scans of 65,536 cells, alone and beside a writer of two of them, the same or others each time.
+//! w6: scans of 65,536 cells, alone and beside a writer of two of them, the same or others each
+//! time.
 
 use super::Group;
 use crate::{
@@ -13,8 +14,8 @@ use std::time::Duration;
 
 /// The names of w6.
 pub(crate) const GROUP: Group = Group {
-    title: "w6: scan of 65,536 cells: alone, beside a writer of two of them flat out, of two random \
-            ones, and of two at 1 kHz",
+    title: "w6: scan of 65,536 cells: alone, beside a writer of two of them flat out, of two \
+            random ones, and of two at 1 kHz",
     workloads: &["w6-alone", "w6-flat", "w6-random", "w6-1khz"],
     measure,
     notes: |_| Vec::new(),
