@@ -5,7 +5,7 @@ use super::node::CellRef;
 use crate::sync::per_thread;
 use std::{cell::RefCell, ops::Range};
 
-/// Cells, by their addresses.
+/// Cells, by their addresses; in order once all are known.
 #[derive(Debug, Default)]
 pub(crate) struct Made(Vec<Range<u64>>);
 
@@ -17,15 +17,34 @@ per_thread! {
 impl Made {
     /// Whether a cell is one of them.
     pub(crate) fn has(&self, cell: CellRef) -> bool {
-        self.0.iter().any(|cells| cells.contains(&cell.id()))
+        let at = self.0.partition_point(|cells| cells.end <= cell.id());
+        self.0.get(at).is_some_and(|cells| cells.contains(&cell.id()))
     }
 }
 
-/// What a closure answers, and the cells that it makes.
+/// Ends it, also by a panic.
+struct Noting;
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        take();
+    }
+}
+
+fn take() -> Made {
+    let mut made = MADE.with(RefCell::take).unwrap_or_default();
+    made.0.sort_unstable_by_key(|cells| cells.start);
+    made
+}
+
+/// What a closure answers, and the cells that it makes. Not for one in another.
 pub(crate) fn noting<R>(run: impl FnOnce() -> R) -> (R, Made) {
+    let noting = Noting;
     MADE.with(|made| made.replace(Some(Made::default())));
     let answer = run();
-    (answer, MADE.with(|made| made.take()).unwrap_or_default())
+    let made = take();
+    drop(noting);
+    (answer, made)
 }
 
 /// Takes note of cells that lie beside each other.
